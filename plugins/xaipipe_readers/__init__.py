@@ -1,0 +1,20 @@
+"""Readers for photographs and tiled TIFF slides, and the loader that cuts them into tiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xaipipe import Slide, Stage, hookimpl
+from xaipipe_readers.photograph import open_photograph
+from xaipipe_readers.tiled_tiff import open_tiled_tiff
+from xaipipe_readers.tiles import Tiles
+
+
+@hookimpl
+def xaipipe_methods() -> list[type[Stage]]:
+    return [Tiles]
+
+
+@hookimpl
+def open_slide(path: Path) -> Slide | None:
+    return open_tiled_tiff(path) or open_photograph(path)

@@ -1,0 +1,205 @@
+"""Tiled TIFF slides (Aperio SVS, generic and OME-TIFF): tifffile finds the tiles, we read and decode them."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+
+from xaipipe import InputError, Level, Slide
+from xaipipe_readers.files import file_fingerprint, first_bytes
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_CACHE_BYTES = 64 << 20
+_MAX_TILE_PIXELS = 1 << 26
+_MICROMETRES = {2: 25_400.0, 3: 10_000.0}
+"""Per TIFF resolution unit: inch, centimetre."""
+_UNITS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
+
+
+class TiledTiff(Slide):
+    """A pyramid of tiled pages. Reads are safe from any thread: each is a `pread` and a decode of its own."""
+
+    def __init__(self, path: Path, tif: tifffile.TiffFile, pages: list[Any]) -> None:
+        self.path = path
+        self._tif, self._pages = tif, pages
+        base = pages[0]
+        self.levels = tuple(Level(page.imagelength, page.imagewidth, _downsample(base, page)) for page in pages)
+        self.mpp = micrometres_per_pixel(tif, base)
+        self._file = os.open(path, os.O_RDONLY)
+        self._cache = _TileCache(_CACHE_BYTES)
+
+    def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray:
+        page = self._pages[level]
+        th, tw = page.tilelength, page.tilewidth
+        pixels = np.empty((h, w, 3), np.uint8)
+        for row in range(y // th, (y + h - 1) // th + 1):
+            for column in range(x // tw, (x + w - 1) // tw + 1):
+                native = self._native(level, row, column)
+                top, left = max(y, row * th), max(x, column * tw)
+                bottom, right = min(y + h, row * th + th), min(x + w, column * tw + tw)
+                pixels[top - y : bottom - y, left - x : right - x] = native[
+                    top - row * th : bottom - row * th, left - column * tw : right - column * tw
+                ]
+        return pixels
+
+    @property
+    def fingerprint(self) -> str:
+        return file_fingerprint(self.path)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+            self._tif.close()
+
+    def _native(self, level: int, row: int, column: int) -> np.ndarray:
+        key = (level, row, column)
+        tile = self._cache.get(key)
+        if tile is None:
+            tile = self._decode(level, row, column)
+            self._cache.put(key, tile)
+        return tile
+
+    def _decode(self, level: int, row: int, column: int) -> np.ndarray:
+        page = self._pages[level]
+        index = row * -(-page.imagewidth // page.tilewidth) + column
+        count = page.databytecounts[index]
+        shape = (page.tilelength, page.tilewidth, 3)
+        if count == 0:  # a sparse tile: by convention background
+            return np.full(shape, 255, np.uint8)
+        where = f"{self.path} level {level} tile ({row}, {column})"
+        data = os.pread(self._file, count, page.dataoffsets[index])
+        if len(data) < count:
+            raise InputError("the slide is cut short", got=f"{len(data)} of {count} bytes", where=where)
+        try:
+            decoded = page.decode(data, index, jpegtables=page.jpegtables)[0]
+        except Exception as error:
+            raise InputError(
+                "a tile of the slide cannot be decoded", got=f"{type(error).__name__}: {error}", where=where
+            ) from None
+        if decoded is None:
+            raise InputError("a tile of the slide holds no pixels", where=where)
+        pixels = np.asarray(decoded).reshape(decoded.shape[-3:])
+        tile = np.full(shape, 255, np.uint8)
+        tile[: pixels.shape[0], : pixels.shape[1]] = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels
+        return tile
+
+
+def open_tiled_tiff(path: Path) -> TiledTiff | None:
+    """The slide, or None where the file is not a tiled TIFF."""
+    if not first_bytes(path, 4).startswith(_MAGIC):
+        return None
+    try:
+        tif = tifffile.TiffFile(path)
+        pages = _levels(tif)
+    except Exception as error:
+        raise InputError(
+            "the TIFF cannot be read",
+            got=f"{type(error).__name__}: {error}",
+            where=path,
+            hint="the file is damaged or cut short",
+        ) from None
+    if not pages or not pages[0].is_tiled:
+        tif.close()
+        return None
+    _check_pages(path, pages)
+    return TiledTiff(path, tif, pages)
+
+
+def micrometres_per_pixel(tif: tifffile.TiffFile, page: Any) -> float | None:
+    """From Aperio's description, OME-XML, or the resolution tags; None where the file does not say."""
+    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description or "")
+    if aperio:
+        return float(aperio.group(1))
+    if tif.ome_metadata:
+        return _ome_mpp(tif.ome_metadata)
+    unit = _MICROMETRES.get(int(page.tags.valueof(296, default=1)))
+    resolution = page.tags.valueof(282)
+    if unit is None or not resolution or not resolution[0]:
+        return None
+    return float(unit * resolution[1] / resolution[0])
+
+
+def _ome_mpp(xml: str) -> float | None:
+    for element in ElementTree.fromstring(xml).iter():
+        if element.tag.endswith("}Pixels") and "PhysicalSizeX" in element.attrib:
+            unit = _UNITS.get(element.attrib.get("PhysicalSizeXUnit", "µm"))
+            return float(element.attrib["PhysicalSizeX"]) * unit if unit else None
+    return None
+
+
+def _levels(tif: tifffile.TiffFile) -> list[Any]:
+    """The tiled pages of the first series, largest first; thumbnails and labels are strips and fall away."""
+    if not tif.series:
+        return []
+    pages = [level.keyframe for level in tif.series[0].levels]
+    return [page for page in pages if page.is_tiled] or pages[:1]
+
+
+def _check_pages(path: Path, pages: list[Any]) -> None:
+    """From the headers alone: what is not RGB bytes, cut short, or absurd is refused before any decoding."""
+    size = path.stat().st_size
+    for page in pages:
+        where = f"{path}, page {page.index}"
+        if page.dtype != np.uint8 or page.samplesperpixel not in (1, 3, 4):
+            raise InputError(
+                "the slide's pixels are of a kind that cannot be read",
+                got=f"{page.dtype}, {page.samplesperpixel} samples a pixel",
+                expected="8 bits, grey or RGB",
+                where=where,
+            )
+        if page.samplesperpixel > 1 and page.planarconfig != 1:
+            raise InputError("the slide stores its channels apart", expected="interleaved RGB", where=where)
+        if page.tilelength * page.tilewidth > _MAX_TILE_PIXELS:
+            raise InputError(
+                "the slide's tiles are too large", got=f"{page.tilelength} × {page.tilewidth}", where=where
+            )
+        expected = -(-page.imagelength // page.tilelength) * -(-page.imagewidth // page.tilewidth)
+        if len(page.dataoffsets) < expected or len(page.databytecounts) < expected:
+            raise InputError("the slide lists too few tiles", got=len(page.dataoffsets), expected=expected, where=where)
+        end = max((o + c for o, c in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
+        if end > size:
+            raise InputError(
+                "the slide is cut short",
+                got=f"{size} bytes",
+                expected=f"at least {end}",
+                where=where,
+                hint="copy the file again",
+            )
+
+
+def _downsample(base: Any, page: Any) -> float:
+    """Mean of both axes, to the whole number where it is one but for rounding at the border."""
+    ratio = (base.imagelength / page.imagelength + base.imagewidth / page.imagewidth) / 2
+    return float(round(ratio)) if abs(ratio - round(ratio)) < 0.02 * ratio else ratio
+
+
+class _TileCache:
+    """Decoded native tiles, the least recently used dropped first, bounded by bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._size = limit, 0
+        self._tiles: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: tuple[int, int, int]) -> np.ndarray | None:
+        with self._lock:
+            if key in self._tiles:
+                self._tiles.move_to_end(key)
+            return self._tiles.get(key)
+
+    def put(self, key: tuple[int, int, int], tile: np.ndarray) -> None:
+        with self._lock:
+            if key not in self._tiles:
+                self._size += tile.nbytes
+            self._tiles[key] = tile
+            while self._size > self._limit and len(self._tiles) > 1:
+                self._size -= self._tiles.popitem(last=False)[1].nbytes

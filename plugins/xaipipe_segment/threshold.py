@@ -1,0 +1,78 @@
+"""Pixels whose evidence exceeds a threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+
+from xaipipe import Explanation, Histogram, InputError, Params, Segmentation, Segmenter, to_pixels
+
+
+class Threshold(Segmenter):
+    """Label 1 where the map, interpolated to the pixels, exceeds the slide's threshold.
+
+    Misleads when: `otsu` or `percentile` is asked of a slide without any evidence: they always find some.
+
+    Example: `[[segment]]` with `method = "threshold"`, `by = "percentile"`, `percentile = 99.0`
+
+    Reference: Otsu: A threshold selection method from gray-level histograms, 1979.
+    """
+
+    name = "threshold"
+
+    class Params(Params):
+        by: Literal["otsu", "percentile", "value"] = Field("otsu", description="how the threshold is found")
+        value: float | None = Field(None, description="the threshold itself, in the map's own units")
+        percentile: float = Field(99.0, ge=0, le=100, description="share of the slide's cells that lie below")
+
+        @model_validator(mode="after")
+        def _value_is_given(self) -> Threshold.Params:
+            if self.by == "value" and self.value is None:
+                raise ValueError('by = "value" needs value = …')
+            return self
+
+    def survey(self, item: Explanation | Segmentation) -> Histogram:
+        item = _one_map(item)
+        own = (
+            item.grid.cells_within(0, 0, item.input_size[0], item.values.shape[2]),
+            item.grid.cells_within(1, 0, item.input_size[1], item.values.shape[3]),
+        )
+        values = item.values[(slice(None), 0, *own)]
+        if item.valid is not None:
+            values = values[item.valid[(slice(None), *own)]]
+        return Histogram.of(values.detach().cpu().numpy())
+
+    def fit(self, surveys: Iterable[Histogram]) -> float:
+        histogram = Histogram.merged(surveys)
+        if self.params.by == "value":
+            return float(self.params.value)
+        return histogram.otsu() if self.params.by == "otsu" else histogram.percentile(self.params.percentile)
+
+    def findings(self, fitted: float) -> dict[str, float]:
+        return {"threshold": fitted}
+
+    def segment(self, item: Explanation | Segmentation, fitted: float | None) -> Segmentation:
+        item = _one_map(item)
+        threshold = self.fit([self.survey(item)]) if fitted is None else fitted
+        values = item.to_input()[:, 0]
+        labels = values > threshold
+        if item.valid is not None:
+            share = to_pixels(item.valid[:, None].to(values.dtype), item.grid, item.input_size)[:, 0]
+            # interpolating beside a hole: the mean of the cells that are there
+            labels = (values > threshold * share) & (share >= 0.5)
+        return Segmentation(labels=labels.to(torch.int32), classes=("evidence",), explanation=item)
+
+
+def _one_map(item: Explanation | Segmentation) -> Explanation:
+    if isinstance(item, Segmentation):
+        raise InputError("threshold starts from a map", got="labels", hint="put it before other segmenters")
+    if item.values.shape[1] != 1:
+        raise InputError(
+            "threshold wants one map an image",
+            got=f"{item.values.shape[1]} channels",
+            hint="for saliency set [explain] magnitude = true",
+        )
+    return item

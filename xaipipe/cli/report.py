@@ -1,0 +1,110 @@
+"""Plans and summaries, for people and for machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from xaipipe.pipeline import Summary
+from xaipipe.running.run import Run
+
+
+def plan_facts(run: Run) -> dict[str, Any]:
+    plan = run.plan
+    return {
+        "slide": str(plan.tiling.slide.path),
+        "pixels": [plan.tiling.height, plan.tiling.width],
+        "level": plan.tiling.level,
+        "tiles": plan.tiles,
+        "background_tiles_skipped": plan.skipped,
+        "tile_core": plan.tiling.core,
+        "halo": plan.tiling.halo,
+        "regions": len(plan.regions),
+        "region": plan.tiling.region,
+        "map": [plan.channels, plan.lattice.height, plan.lattice.width],
+        "cell": plan.lattice.step[0],
+        "layer": plan.layer,
+        "bytes_before_compression": plan.bytes,
+        "estimated_seconds": round(plan.seconds, 1),
+        "sampled_tiles": plan.sampled,
+    }
+
+
+def print_plan(console: Console, run: Run) -> None:
+    plan, config = run.plan, run.config
+    stages = [config.explainer.name, *(s.name for s in (*config.postprocessors, *config.segmenters))]
+    share = plan.skipped / max(plan.tiles_in_all, 1)
+    halo = f" with {plan.tiling.halo} px of context around" if plan.tiling.halo else ""
+    rows = [
+        (
+            "slide",
+            f"{plan.tiling.slide.path.name}, level {plan.tiling.level}, {plan.tiling.height} × {plan.tiling.width} px",
+        ),
+        ("stages", " → ".join(["load", *stages, "store"])),
+        ("tiles", f"{plan.tiles} of {plan.tiling.core} px{halo}; {plan.skipped} background skipped ({share:.0%})"),
+        ("regions", f"{len(plan.regions)} of {plan.tiling.region} px"),
+        (
+            "map",
+            f"{plan.lattice.height} × {plan.lattice.width} cells of {plan.lattice.step[0]} px, grid {plan.grid_source}",
+        ),
+        ("output", f"{human_bytes(plan.bytes)} before compression"),
+        ("time", f"about {human_seconds(plan.seconds)} to explain, from {plan.sampled} timed tiles"),
+    ]
+    if plan.layer is not None:
+        rows.insert(4, ("layer", plan.layer))
+    console.print(_two_columns(rows))
+
+
+def summary_facts(summary: Summary) -> dict[str, Any]:
+    return {
+        "output": str(summary.output),
+        "regions": summary.regions,
+        "tiles": summary.tiles,
+        "background_tiles_skipped": summary.skipped,
+        "seconds": round(summary.seconds, 3),
+        "stage_seconds": {name: round(seconds, 3) for name, seconds in summary.stage_seconds.items()},
+        "bytes": summary.bytes_written,
+        "findings": summary.findings,
+    }
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    stages = ", ".join(f"{name} {human_seconds(seconds)}" for name, seconds in summary.stage_seconds.items())
+    rows = [
+        ("done", f"{summary.tiles} tiles in {summary.regions} regions, {human_seconds(summary.seconds)} ({stages})"),
+        *(
+            (name, ", ".join(f"{key} {_number(v)}" for key, v in facts.items()))
+            for name, facts in summary.findings.items()
+        ),
+        ("written", f"{summary.output}, {human_bytes(summary.bytes_written)} of maps and labels"),
+    ]
+    console.print(_two_columns(rows))
+
+
+def human_bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def human_seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _two_columns(rows: list[tuple[str, str]]) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

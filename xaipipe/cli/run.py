@@ -1,0 +1,52 @@
+"""`xaipipe run`: a slide, a configuration, a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xaipipe.cli.progress import progress_of
+from xaipipe.cli.report import plan_facts, print_plan, print_summary, summary_facts
+from xaipipe.cli.session import session_of
+from xaipipe.errors import UsageError
+from xaipipe.pipeline import Pipeline
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("run")(run)
+
+
+def run(
+    context: typer.Context,
+    slide: Annotated[Path, typer.Argument(help="A slide or an image.")],
+    config: Annotated[Path, typer.Option(help="TOML file with the stages.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The OME-Zarr to write.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Let a model that is code run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a result of ours.")] = False,
+) -> None:
+    """Explain a slide into an OME-Zarr, by the stages of a configuration."""
+    session = session_of(context)
+    pipeline = Pipeline.from_toml(config, settings or [], registry=session.registry, trust=trust)
+    if output is not None:
+        pipeline.config.store.claim(output, overwrite)
+    elif not dry_run:
+        raise UsageError("no output is given", expected="-o NAME.zarr")
+    prepared = pipeline.prepare(slide)
+    if dry_run:
+        if session.json:
+            session.emit(plan_facts(prepared))
+        else:
+            print_plan(session.out, prepared)
+        return
+    if not session.json:
+        print_plan(session.err, prepared)
+    with progress_of(session, prepared):
+        summary = pipeline.execute(prepared)
+    if session.json:
+        session.emit(summary_facts(summary))
+    else:
+        print_summary(session.out, summary)

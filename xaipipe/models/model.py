@@ -1,0 +1,93 @@
+"""A model as stages see it: a module that answers [N, K], what its inputs and outputs mean, and its identity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from xaipipe.errors import InputError
+from xaipipe.models.preprocess import Preprocess
+from xaipipe.models.targets import Selection, select
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A PyTorch module with everything that is needed to explain it."""
+
+    module: nn.Module
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] = ()
+    source: str = "a module"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of every parameter and buffer: two models with the same weights have the same."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            if isinstance(tensor, Tensor):
+                raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(raw)
+        return digest.hexdigest()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights lie; the CPU where it has none."""
+        tensors = [*self.module.parameters(), *self.module.buffers()]
+        return tensors[0].device if tensors else torch.device("cpu")
+
+    def label(self, target: int | str) -> str:
+        """A target's name where the model has labels."""
+        if isinstance(target, int) and target < len(self.labels):
+            return self.labels[target]
+        return str(target)
+
+    def outputs(self, pixels: Tensor) -> Tensor:
+        """The model's answer [N, K], checked for shape and finiteness."""
+        outputs = self.module(pixels)
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(pixels):
+            got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise InputError(
+                "the model's output has the wrong shape",
+                got=got,
+                expected=f"a tensor ({len(pixels)}, classes)",
+                where=self.source,
+                hint="wrap the model in a module that returns its logits",
+            )
+        finite = torch.isfinite(outputs.detach()).all(dim=1)
+        if not finite.all():
+            bad = (~finite).nonzero()[:, 0].tolist()
+            raise InputError(
+                "the model returned NaN or infinity",
+                got=f"image {', '.join(map(str, bad))} of a batch of {len(outputs)}",
+                expected="finite scores",
+                where=self.source,
+                hint="check the weights and the preprocessing (mean, std, value range)",
+            )
+        return outputs
+
+    def score(self, pixels: Tensor, target: int | str | Callable[[Tensor], Tensor]) -> Selection:
+        """The target's score for every image, differentiable with respect to the pixels."""
+        return select(self.outputs(pixels), target, self.labels)
+
+
+@contextmanager
+def as_found(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside; on leaving, every submodule's mode is what it was.
+
+    A model that is in evaluation mode already is not touched at all, so that threads can share it.
+    """
+    training = [part for part in module.modules() if part.training]
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

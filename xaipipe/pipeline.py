@@ -1,0 +1,145 @@
+"""The whole way from a slide to a result on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from xaipipe.config import Config, build_config, read_toml, with_settings
+from xaipipe.errors import UsageError
+from xaipipe.models.model import Model, as_found
+from xaipipe.models.sources import load_model
+from xaipipe.registry import Registry
+from xaipipe.running.checks import StageChecks
+from xaipipe.running.local import LocalExecutor
+from xaipipe.running.manifest import manifest_of
+from xaipipe.running.planning import make_run
+from xaipipe.running.run import Run
+from xaipipe.running.timing import StageTiming
+from xaipipe.slides import open_slide
+from xaipipe.types import Instance
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did."""
+
+    output: Path
+    regions: int
+    tiles: int
+    skipped: int
+    seconds: float
+    stage_seconds: Mapping[str, float]
+    findings: Mapping[str, Mapping[str, Any]]
+    instances: tuple[Instance, ...] = field(repr=False)
+    bytes_written: int
+
+
+class Pipeline:
+    """Stages from a configuration, ready for any number of slides.
+
+    >>> pipeline = Pipeline.from_toml("run.toml", trust=True)
+    >>> pipeline.run("slide.svs", "slide.zarr")
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, Any],
+        *,
+        model: Model | nn.Module | None = None,
+        registry: Registry | None = None,
+        base: Path | None = None,
+        trust: bool = False,
+    ) -> None:
+        self.registry = registry or Registry()
+        self._add_core_hooks()
+        self.config: Config = build_config(tables, self.registry, base)
+        self._given = Model(model.eval(), source=type(model).__name__) if isinstance(model, nn.Module) else model
+        self._trust = trust
+        if self._given is None and self.config.model is None:
+            raise UsageError("no model is given", expected="a [model] table, or model= from Python")
+
+    @classmethod
+    def from_toml(cls, path: str | Path, settings: Iterable[str] = (), **options: Any) -> Pipeline:
+        """From a file; `settings` are `table.key=value`. Paths in the file are relative to the file."""
+        path = Path(path)
+        return cls(with_settings(read_toml(path), settings), base=path.resolve().parent, **options)
+
+    def prepare(self, slide: str | Path) -> Run:
+        """Open the slide, load the model and plan: everything that can go wrong before the long work."""
+        handle = open_slide(self.registry, slide)
+        model = self._model()
+        with as_found(model.module):
+            return make_run(self.config, self.registry, model, handle)
+
+    def run(self, slide: str | Path, output: str | Path, *, overwrite: bool = False) -> Summary:
+        """Explain a slide into a store. An output that is not ours is never overwritten."""
+        self.config.store.claim(Path(output), overwrite)
+        return self.execute(self.prepare(slide))
+
+    def execute(self, run: Run) -> Summary:
+        """Carry out a prepared run; its store must have been claimed."""
+        started = time.perf_counter()
+        hooks, store, slide = self.registry.hooks.hook, run.config.store, run.plan.tiling.slide
+        run.seconds.clear()
+        store.create(run.plan.layout, slide)
+        with as_found(run.model.module):
+            hooks.run_pipeline(run=run)
+        instances = tuple(
+            instance for stage in run.config.segmenters for instance in stage.instances(run.fitted.get(stage))
+        )
+        findings = {
+            stage.name: found for stage in run.config.segmenters if (found := stage.findings(run.fitted.get(stage)))
+        }
+        store.finish(manifest_of(run, findings), instances)
+        slide.close()
+        summary = Summary(
+            output=Path(store.output),
+            regions=len(run.plan.regions),
+            tiles=run.plan.tiles,
+            skipped=run.plan.skipped,
+            seconds=time.perf_counter() - started,
+            stage_seconds=dict(run.seconds),
+            findings=findings,
+            instances=instances,
+            bytes_written=sum(receipt.bytes for receipt in run.receipts),
+        )
+        hooks.run_finished(run=run, summary=summary)
+        return summary
+
+    def _model(self) -> Model:
+        if self._given is not None:
+            return self._given
+        assert self.config.model is not None
+        model = load_model(self.config.model, self.config.preprocess, trust=self._trust, base=self.config.base)
+        model.module.to(chosen_device(self.config.run.device))
+        self._given = model
+        return model
+
+    def _add_core_hooks(self) -> None:
+        for name, plugin in (
+            ("local", LocalExecutor()),
+            ("checks", StageChecks()),
+            ("timing", StageTiming()),
+        ):
+            if not self.registry.hooks.has_plugin(name):
+                self.registry.hooks.register(plugin, name=name)
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device a setting names; `auto` is the GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError("unknown device", got=name, expected="auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError("there is no such GPU", got=name, expected=f"{torch.cuda.device_count()} GPUs were found")
+    return device

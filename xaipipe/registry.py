@@ -1,0 +1,165 @@
+"""Plugins: finding them, keeping a broken one from breaking the rest, and the methods they bring."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from xaipipe import hookspecs
+from xaipipe.errors import InputError, UsageError, did_you_mean
+from xaipipe.stages import KINDS, Stage
+
+GROUP = "xaipipe"
+
+
+@dataclass(frozen=True, slots=True)
+class PluginState:
+    """What became of one plugin: loaded, blocked, or broken with the reason."""
+
+    name: str
+    origin: str
+    state: str
+    reason: str = ""
+
+
+class Registry:
+    """The plugin manager, every plugin's state, and the methods by kind and name.
+
+    Built from names alone (`blocked`, `files`), so that a worker can build the same one.
+    """
+
+    def __init__(self, blocked: Iterable[str] = (), files: Iterable[str | Path] = ()) -> None:
+        self.blocked = tuple(blocked)
+        self.files = tuple(str(file) for file in files)
+        self.hooks = pluggy.PluginManager("xaipipe")
+        self.hooks.add_hookspecs(hookspecs)
+        self.plugins: list[PluginState] = []
+        self._methods: dict[tuple[str, str], tuple[type[Stage], str]] = {}
+        self._load_installed()
+        for file in self.files:
+            self._load_file(Path(file))
+
+    def method(self, kind: str, name: str) -> type[Stage]:
+        """The method of that kind and name, or a worded error."""
+        found = self._methods.get((kind, name))
+        if found is not None:
+            return found[0]
+        others = [k for k, n in self._methods if n == name]
+        if others:
+            raise UsageError(f"'{name}' is a {others[0]} method", expected=f"a {kind} method")
+        raise UsageError(
+            f"there is no {kind} method '{name}'",
+            where=self._broken_note(),
+            hint=did_you_mean(name, self.names(kind)),
+        )
+
+    def names(self, kind: str | None = None) -> list[str]:
+        return sorted(name for k, name in self._methods if kind in (None, k))
+
+    def methods(self) -> list[tuple[type[Stage], str]]:
+        """Every method with the plugin it comes from, in the order of the stages."""
+        order = list(KINDS)
+        return sorted(self._methods.values(), key=lambda found: (order.index(found[0].kind), found[0].name))
+
+    def _load_installed(self) -> None:
+        for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+            origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+            if entry.name in self.blocked:
+                self.plugins.append(PluginState(entry.name, origin, "blocked"))
+                continue
+            try:
+                plugin = entry.load()
+                self._register(plugin, entry.name)
+            except DuplicateMethodError:
+                raise
+            except Exception as error:
+                self.plugins.append(PluginState(entry.name, origin, "broken", _reason(error)))
+                continue
+            self.plugins.append(PluginState(entry.name, origin, "loaded"))
+
+    def _load_file(self, path: Path) -> None:
+        """A plugin the user named himself: here a failure is an error, not a line in a list."""
+        if not path.is_file():
+            raise UsageError("there is no such plugin file", where=path)
+        name = path.stem
+        if name in self.blocked:
+            self.plugins.append(PluginState(name, str(path), "blocked"))
+            return
+        spec = importlib.util.spec_from_file_location(f"xaipipe_plugin_{name}", path)
+        if spec is None or spec.loader is None:
+            raise UsageError("a plugin file is Python", got=path.name, expected="a file that ends in .py", where=path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        try:
+            spec.loader.exec_module(module)
+            self._register(module, name)
+        except DuplicateMethodError:
+            raise
+        except Exception as error:
+            raise InputError(f"plugin '{name}' cannot be loaded", got=_reason(error), where=path) from error
+        self.plugins.append(PluginState(name, str(path), "loaded"))
+
+    def _register(self, plugin: Any, name: str) -> None:
+        """All or nothing: a plugin that fails half-way leaves no hook and no method behind."""
+        self.hooks.register(plugin, name=name)
+        try:
+            self.hooks.check_pending()
+            methods = [_checked(method, name) for method in _methods_of(self.hooks, plugin)]
+        except BaseException:
+            self.hooks.unregister(plugin)
+            raise
+        for method in methods:
+            key = (method.kind, method.name)
+            if key in self._methods:
+                raise DuplicateMethodError(
+                    f"two plugins bring a {method.kind} method '{method.name}'",
+                    got=f"'{self._methods[key][1]}' and '{name}'",
+                    hint=f"leave one out: -p no:{name}",
+                )
+            self._methods[key] = (method, name)
+
+    def _broken_note(self) -> str | None:
+        broken = [
+            f"plugin '{plugin.name}' is broken: {plugin.reason}" for plugin in self.plugins if plugin.state == "broken"
+        ]
+        return "; ".join(broken) or None
+
+
+class DuplicateMethodError(UsageError):
+    """Two plugins with one method name: refused, since the user could not know which one ran."""
+
+
+def _methods_of(hooks: pluggy.PluginManager, plugin: Any) -> Sequence[Any]:
+    others = [other for other in hooks.get_plugins() if other is not plugin]
+    answers = hooks.subset_hook_caller("xaipipe_methods", others)()
+    return [method for answer in answers for method in answer]
+
+
+def _checked(method: Any, plugin: str) -> type[Stage]:
+    if not (isinstance(method, type) and issubclass(method, Stage)):
+        raise InputError(
+            f"plugin '{plugin}' returned something else than a method",
+            got=repr(method),
+            expected="subclasses of Loader, Explainer, Postprocessor, Segmenter or Store",
+        )
+    if getattr(method, "kind", None) not in KINDS or not isinstance(getattr(method, "name", None), str):
+        raise InputError(f"method {method.__name__} of plugin '{plugin}' has no name", expected='name = "my-method"')
+    if method.__abstractmethods__:
+        missing = ", ".join(sorted(method.__abstractmethods__))
+        raise InputError(f"method '{method.name}' of plugin '{plugin}' is not finished", expected=f"a def of {missing}")
+    return method
+
+
+def _reason(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" ({Path(frame[0].filename).name}:{frame[0].lineno})" if frame else ""
+    first_line = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {first_line}{place}"

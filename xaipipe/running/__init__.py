@@ -1,0 +1,1 @@
+"""Running a pipeline over the regions of a slide."""

@@ -1,0 +1,29 @@
+"""A region's map, put together from the maps of its tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xaipipe.running.tiling import Lattice
+from xaipipe.types import Explanation, Region
+
+
+class Assembly:
+    """The map of one region while its tiles come in; NaN where nothing was explained."""
+
+    def __init__(self, region: Region, lattice: Lattice, cells: tuple[int, int], channels: int) -> None:
+        self._region = region
+        self._lattice = lattice
+        self.values = np.full((channels, *cells), np.nan, np.float32)
+
+    def add(self, explanation: Explanation) -> None:
+        """Lay the core of every tile's map into its place; what reaches beyond the slide falls away."""
+        maps = explanation.values.detach().to("cpu").float().numpy()
+        n, (top, left) = self._lattice.per_core, self._lattice.first
+        for tile, values in zip(explanation.tiles, maps, strict=True):
+            y = (tile.y - self._region.y) // self._lattice.step[0]
+            x = (tile.x - self._region.x) // self._lattice.step[1]
+            place: Any = self.values[:, y : y + n, x : x + n]
+            place[:] = values[:, top : top + place.shape[1], left : left + place.shape[2]]

@@ -1,0 +1,49 @@
+"""The arrays of a result: which there are, where they lie on the slide, and how regions fall onto them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xaipipe.types import Grid, Region
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """One array [C, h, w] of a result, cut into shards of which each belongs to one region."""
+
+    name: str
+    role: Literal["heatmap", "labels"]
+    channels: tuple[str, ...]
+    height: int
+    width: int
+    grid: Grid
+    """In pixels of the explained level; shard boundaries fall onto region boundaries."""
+    shard: int
+    dtype: str
+
+    def cells(self, region: Region) -> tuple[int, int, int, int]:
+        """The box (y, x, h, w) of the array that a region owns; empty where no cell's centre lies in it."""
+        y, h = _span(region.row, self.shard, self.height)
+        x, w = _span(region.column, self.shard, self.width)
+        return y, x, h, w
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """All arrays of a result, and the level of the slide that they lie on."""
+
+    arrays: tuple[ArraySpec, ...]
+    level: int
+    downsample: float
+    """Level-0 pixels per pixel of the explained level."""
+    mpp: float | None
+    """Micrometres per level-0 pixel."""
+
+    def array(self, name: str) -> ArraySpec:
+        return next(array for array in self.arrays if array.name == name)
+
+
+def _span(index: int, shard: int, length: int) -> tuple[int, int]:
+    start = min(index * shard, length)
+    return start, min(shard, length - start)

@@ -1,0 +1,40 @@
+"""A run: its stages, its model and its plan, as stages and hooks see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from xaipipe.config import Config
+from xaipipe.models.model import Model
+from xaipipe.models.preprocess import Preprocess
+from xaipipe.registry import Registry
+from xaipipe.running.plan import Plan
+from xaipipe.stages import Stage
+from xaipipe.types import Receipt
+
+
+@dataclass(eq=False)
+class Run:
+    """One run. Stages read it; the executor writes what came of it."""
+
+    config: Config
+    registry: Registry
+    model: Model
+    preprocess: Preprocess
+    planned: Plan | None = None
+    fitted: dict[Stage, Any] = field(default_factory=dict)
+    """What each surveying stage learned from the whole slide."""
+    receipts: list[Receipt] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time spent in each kind of stage, summed over threads."""
+
+    @property
+    def plan(self) -> Plan:
+        """There from the end of planning on; stages that are tried while planning do not need it."""
+        assert self.planned is not None
+        return self.planned
+
+    def stage(self, stage: Stage, item: Any) -> Any:
+        """Run one stage on one item, through the hooks that time, check or replace it."""
+        return self.registry.hooks.hook.run_stage(stage=stage, item=item, run=self)

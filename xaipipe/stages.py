@@ -1,0 +1,187 @@
+"""The kinds of stage. A method is one subclass: a name, a `Params`, and the one function that does the work.
+
+Where a stage needs to know something of the whole slide before it can do its work (a threshold from the slide's
+histogram, labels that agree across regions), it also has `survey`, which summarises one region, and `fit`, which
+merges the summaries, in whatever order they come. What `fit` returns is handed to the stage as `fitted`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, Field
+
+from xaipipe.models.targets import Target
+from xaipipe.params import Params
+from xaipipe.types import Batch, Explanation, Instance, Receipt, Region, Segmentation, Slide, Tile
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xaipipe.models.model import Model
+    from xaipipe.models.preprocess import Preprocess
+    from xaipipe.running.layout import Layout
+    from xaipipe.running.run import Run
+
+
+class Stage(ABC):
+    """Base of all stages; subclass one of the kinds below."""
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+    Params: ClassVar[type[Params]] = Params
+
+    def __init__(self, params: BaseModel | None = None, **values: Any) -> None:
+        where = f"{self.kind} method '{self.name}'"
+        self.params: Any = params if params is not None else self.Params.parse(values, where)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.params)
+        return f"{type(self).__name__}({settings})"
+
+    @abstractmethod
+    def process(self, item: Any, run: Run) -> Any:
+        """Called by the framework: hands the item to the method's own function."""
+
+
+class LoaderParams(Params):
+    """What every loader can be told."""
+
+    tile: int | None = Field(None, ge=8, description="side of a tile in pixels, overlap included; unset: the model's")
+    overlap: int = Field(0, ge=0, description="pixels that neighbours share, as context")
+    batch: int = Field(8, ge=1, description="tiles in one batch")
+
+
+class Loader(Stage):
+    """Tiles of a slide → a `Batch` of pixels as the model wants them."""
+
+    kind = "load"
+    Params = LoaderParams
+
+    @abstractmethod
+    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess) -> Batch: ...
+
+    def foreground(self, slide: Slide, level: int, tiles: tuple[Tile, ...]) -> tuple[bool, ...]:
+        """Which tiles are worth explaining; all of them unless a loader knows better."""
+        return (True,) * len(tiles)
+
+    def process(self, item: tuple[Tile, ...], run: Run) -> Batch:
+        batch = self.load(item, run.preprocess)
+        device = run.model.device
+        return replace(batch, pixels=batch.pixels.to(device), valid=batch.valid.to(device))
+
+
+class ExplainerParams(Params):
+    """What every explainer can be told."""
+
+    target: Target = Field("predicted", description="class index, label, 'predicted', or a callable")
+
+
+class Explainer(Stage):
+    """A `Batch` and a model → an `Explanation`: raw, signed, at the resolution at which it arises."""
+
+    kind = "explain"
+    Params = ExplainerParams
+
+    @abstractmethod
+    def explain(self, batch: Batch, model: Model) -> Explanation: ...
+
+    def process(self, item: Batch, run: Run) -> Explanation:
+        return self.explain(item, run.model)
+
+
+class Postprocessor(Stage):
+    """An `Explanation` → an `Explanation` on the same grid."""
+
+    kind = "postprocess"
+
+    @abstractmethod
+    def apply(self, explanation: Explanation) -> Explanation: ...
+
+    def halo(self) -> int:
+        """How many cells around a cell its new value depends on."""
+        return 0
+
+    def process(self, item: Explanation, run: Run) -> Explanation:
+        return self.apply(item)
+
+
+class Segmenter(Stage):
+    """An `Explanation`, or what an earlier segmenter made of it → a `Segmentation`."""
+
+    kind = "segment"
+
+    @abstractmethod
+    def segment(self, item: Explanation | Segmentation, fitted: Any) -> Segmentation: ...
+
+    def halo(self) -> int:
+        """How many cells of the map around a pixel its label depends on."""
+        return 0
+
+    def survey(self, item: Explanation | Segmentation) -> Any:
+        """A summary of one region, for `fit`; only where the method needs to know the whole slide."""
+        return None
+
+    def fit(self, surveys: Iterable[Any]) -> Any:
+        """What the whole slide says, from the summaries of its regions."""
+        return None
+
+    def instances(self, fitted: Any) -> tuple[Instance, ...]:
+        """The objects of the whole slide, where the method finds objects."""
+        return ()
+
+    def findings(self, fitted: Any) -> Mapping[str, Any]:
+        """What `fit` found out, in a few numbers for the report and the manifest."""
+        return {}
+
+    @property
+    def surveys(self) -> bool:
+        return type(self).survey is not Segmenter.survey
+
+    def process(self, item: Explanation | Segmentation, run: Run) -> Segmentation:
+        return self.segment(item, run.fitted.get(self))
+
+
+class StoreParams(Params):
+    """What every store can be told."""
+
+    shard: int = Field(4096, ge=8, description="pixels along a region; rounded down to whole tiles")
+
+
+class Store(Stage):
+    """Finished regions → shards on disk, each with a `Receipt`."""
+
+    kind = "store"
+    Params = StoreParams
+    output: Path
+    """Where the result goes; set by `claim`."""
+
+    @abstractmethod
+    def claim(self, output: Path, overwrite: bool) -> None:
+        """Check that the output can be written and is nobody else's; called first of all, changes nothing."""
+
+    @abstractmethod
+    def create(self, layout: Layout, slide: Slide) -> None:
+        """Make the claimed output, empty; called when the plan stands."""
+
+    @abstractmethod
+    def commit(self, array: str, region: Region, data: np.ndarray[Any, Any]) -> Receipt:
+        """Write one region [C, h, w] of one array whole; called from several threads."""
+
+    @abstractmethod
+    def read(self, array: str, y: int, x: int, h: int, w: int) -> np.ndarray[Any, Any]:
+        """A box [C, h, w] of an array that was committed."""
+
+    @abstractmethod
+    def finish(self, manifest: Mapping[str, Any], instances: tuple[Instance, ...]) -> None:
+        """Called once, after the last commit."""
+
+    def process(self, item: tuple[str, Region, np.ndarray[Any, Any]], run: Run) -> Receipt:
+        return self.commit(*item)
+
+
+KINDS: dict[str, type[Stage]] = {kind.kind: kind for kind in (Loader, Explainer, Postprocessor, Segmenter, Store)}
