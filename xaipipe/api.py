@@ -33,7 +33,9 @@ def explain_with(registry: Registry, model: nn.Module | Model, x: Tensor, method
     """`explain` with the plugins of a registry."""
     kind = registry.method("explain", method)
     explainer = cast(Explainer, kind(kind.Params.parse(params, f"explain method '{method}'")))
-    handle = model if isinstance(model, Model) else Model(model, source=type(model).__name__)
+    if not isinstance(model, nn.Module | Model):
+        raise InputError("the model is not a model", got=type(model).__name__, expected="a torch.nn.Module")
+    handle = model if isinstance(model, Model) else Model.of(model)
     pixels = _checked_pixels(x, handle.device)
     batch = Batch(tiles=(), pixels=pixels, valid=torch.ones(len(x), *x.shape[2:], dtype=torch.bool, device=x.device))
     with as_found(handle.module):

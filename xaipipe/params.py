@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +11,21 @@ from typing import Any, Self
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from xaipipe.errors import UsageError, did_you_mean
+
+_LONGEST = 200
+"""Characters of a value that a message repeats."""
 
 
 class Params(BaseModel):
     """Base of every stage's parameters: typed fields, each with a range and a one-line description."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True, allow_inf_nan=False
+    )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str) -> Self:
@@ -41,7 +49,7 @@ class ParamRow:
 
 def rows(params: type[BaseModel]) -> list[ParamRow]:
     """The parameters of a model, in the order in which they were written."""
-    schema = params.model_json_schema().get("properties", {})
+    schema = schema_of(params).get("properties", {})
     return [
         ParamRow(
             name=name,
@@ -54,6 +62,11 @@ def rows(params: type[BaseModel]) -> list[ParamRow]:
     ]
 
 
+def schema_of(params: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema; a parameter that only Python can give is `{}` in it, which is anything."""
+    return params.model_json_schema(schema_generator=_Schema)
+
+
 def usage_error(params: type[BaseModel], error: ValidationError, where: str) -> UsageError:
     """The first thing that is wrong, in our words."""
     first = error.errors()[0]
@@ -64,9 +77,9 @@ def usage_error(params: type[BaseModel], error: ValidationError, where: str) -> 
     if first["type"] == "missing":
         return UsageError(f"parameter '{key}' is required", where=where, hint=f"set {key} = …")
     return UsageError(
-        f"parameter '{key}' has a value that it cannot take",
-        got=repr(first["input"]),
-        expected=first["msg"],
+        f"parameter '{key}' has a value that it cannot take" if key else "the parameters do not fit together",
+        got=textwrap.shorten(repr(first["input"]), _LONGEST),
+        expected=first["msg"].removeprefix("Value error, "),
         where=where,
     )
 
@@ -77,6 +90,11 @@ def toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+class _Schema(GenerateJsonSchema):
+    def handle_invalid_for_json_schema(self, schema: CoreSchema, error_info: str) -> JsonSchemaValue:
+        return {}
 
 
 def _type_name(schema: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class Pipeline:
         self.registry = registry or Registry()
         self._add_core_hooks()
         self.config: Config = build_config(tables, self.registry, base)
-        self._given = Model(model.eval(), source=type(model).__name__) if isinstance(model, nn.Module) else model
+        self._given = Model.of(model) if isinstance(model, nn.Module) else model
         self._trust = trust
         if self._given is None and self.config.model is None:
             raise UsageError("no model is given", expected="a [model] table, or model= from Python")
@@ -74,9 +75,13 @@ class Pipeline:
     def prepare(self, slide: str | Path) -> Run:
         """Open the slide, load the model and plan: everything that can go wrong before the long work."""
         handle = open_slide(self.registry, slide)
-        model = self._model()
-        with as_found(model.module):
-            return make_run(self.config, self.registry, model, handle)
+        try:
+            model = self._model()
+            with as_found(model.module):
+                return make_run(self.config, self.registry, model, handle)
+        except BaseException:
+            handle.close()
+            raise
 
     def run(self, slide: str | Path, output: str | Path, *, overwrite: bool = False) -> Summary:
         """Explain a slide into a store. An output that is not ours is never overwritten."""
@@ -85,20 +90,18 @@ class Pipeline:
 
     def execute(self, run: Run) -> Summary:
         """Carry out a prepared run; its store must have been claimed."""
+        with closing(run.plan.tiling.slide):
+            return self._execute(run)
+
+    def _execute(self, run: Run) -> Summary:
         started = time.perf_counter()
-        hooks, store, slide = self.registry.hooks.hook, run.config.store, run.plan.tiling.slide
-        run.seconds.clear()
-        store.create(run.plan.layout, slide)
+        hooks, store = self.registry.hooks.hook, run.config.store
+        run.seconds.clear()  # of the sample that the plan was made from
+        store.create(run.plan.layout, run.plan.tiling.slide)
         with as_found(run.model.module):
             hooks.run_pipeline(run=run)
-        instances = tuple(
-            instance for stage in run.config.segmenters for instance in stage.instances(run.fitted.get(stage))
-        )
-        findings = {
-            stage.name: found for stage in run.config.segmenters if (found := stage.findings(run.fitted.get(stage)))
-        }
+        findings, instances = found_by(run)
         store.finish(manifest_of(run, findings), instances)
-        slide.close()
         summary = Summary(
             output=Path(store.output),
             regions=len(run.plan.regions),
@@ -130,6 +133,13 @@ class Pipeline:
         ):
             if not self.registry.hooks.has_plugin(name):
                 self.registry.hooks.register(plugin, name=name)
+
+
+def found_by(run: Run) -> tuple[dict[str, Mapping[str, Any]], tuple[Instance, ...]]:
+    """What the segmenters found on the whole slide: a few numbers each, and the objects."""
+    fitted = [(stage, run.fitted.get(stage)) for stage in run.config.segmenters]
+    findings = {stage.name: facts for stage, state in fitted if (facts := stage.findings(state))}
+    return findings, tuple(instance for stage, state in fitted for instance in stage.instances(state))
 
 
 def chosen_device(name: str) -> torch.device:

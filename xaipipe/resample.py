@@ -13,20 +13,19 @@ def to_pixels(values: Tensor, grid: Grid, size: tuple[int, int], origin: tuple[i
 
     `origin` is the box's first pixel. Beyond the outermost cell centres the outermost value goes on.
     """
-    rows = _weights(grid, 0, values.shape[-2], size[0], origin[0], values)
-    columns = _weights(grid, 1, values.shape[-1], size[1], origin[1], values)
-    return rows @ values @ columns.T
+    rows = _along(values, 2, grid.scale[0], origin[0] - grid.offset[0], size[0])
+    return _along(rows, 3, grid.scale[1], origin[1] - grid.offset[1], size[1])
 
 
-def _weights(grid: Grid, axis: int, cells: int, pixels: int, origin: int, like: Tensor) -> Tensor:
-    """The [pixels, cells] matrix that interpolates along one axis."""
-    positions = torch.arange(origin, origin + pixels, dtype=torch.float64)
-    cell = ((positions - grid.offset[axis]) / grid.scale[axis]).clamp(0, cells - 1)
-    low = cell.floor().clamp(max=max(cells - 2, 0)).long()
-    share = cell - low
-    weights = torch.zeros(pixels, cells, dtype=torch.float64)
-    index = torch.arange(pixels)
-    weights[index, low] = 1 - share
-    if cells > 1:
-        weights[index, low + 1] = share
-    return weights.to(dtype=like.dtype, device=like.device)
+def _along(values: Tensor, dimension: int, scale: float, start: float, pixels: int) -> Tensor:
+    """Linear interpolation along one dimension, at the pixels start, start + 1, … from cell 0's centre."""
+    last = values.shape[dimension] - 1
+    cell = ((torch.arange(pixels, dtype=torch.float64) + start) / scale).clamp(0, last)
+    low = cell.floor().long()
+    share = (cell - low).to(dtype=values.dtype, device=values.device)
+    low = low.to(values.device)
+    near = values.index_select(dimension, low)
+    if not share.any():  # pixels on cell centres: nothing to interpolate
+        return near
+    far = values.index_select(dimension, (low + 1).clamp(max=last))
+    return near.lerp_(far, share.reshape([-1] + [1] * (values.ndim - 1 - dimension)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -63,21 +65,70 @@ def _png(path: Path) -> np.ndarray:
 
 def _jpeg(path: Path) -> np.ndarray:
     data = path.read_bytes()
-    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+    width, height, channels, scan = _jpeg_header(data)
+    _check_size(width, height, path)
+    if channels == 4:
+        raise InputError("the JPEG is for print (CMYK)", expected="grey or RGB", where=path, hint="convert it to RGB")
+    if data.find(b"\xff\xd9", scan) < 0:  # cameras append to the file, so the marker need not come last
         raise InputError("the JPEG is cut short", got="no end-of-image marker", where=path)
     return imagecodecs.jpeg8_decode(data)
 
 
+def _jpeg_header(data: bytes) -> tuple[int, int, int, int]:
+    """Width, height, channels, and where the pixels start."""
+    width = height = channels = 0
+    position, marker = 2, 0
+    while marker != _START_OF_SCAN:
+        start, marker = data[position], data[position + 1]
+        if start != 0xFF or marker == 0xFF:  # any number of fill bytes may stand before a marker
+            position += 1
+            continue
+        if marker in _START_OF_FRAME:
+            height, width, channels = struct.unpack_from(">HHB", data, position + 5)
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return width, height, channels, position
+
+
+_START_OF_SCAN = 0xDA
+_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+
+
 def _bmp(path: Path) -> np.ndarray:
-    return imagecodecs.bmp_decode(path.read_bytes())
+    data = path.read_bytes()
+    first, header, width, height, _, bits = struct.unpack_from("<10xIIiiHH", data)
+    _check_size(width, abs(height), path)
+    row = (width * bits + 31) // 32 * 4
+    if header < 40 or width < 1 or first + row * abs(height) > len(data):  # the decoder trusts the header
+        raise InputError(
+            "the BMP's header does not fit the file",
+            got=f"{width} × {height} pixels of {bits} bits in {len(data)} bytes",
+            where=path,
+            hint="convert it to PNG",
+        )
+    return imagecodecs.bmp_decode(data)
 
 
 def _tiff(path: Path) -> np.ndarray:
     with tifffile.TiffFile(path) as tif:
         page = tif.pages.first
         _check_size(page.imagewidth, page.imagelength, path)
+        check_colours(page, path)
         return page.asarray()
 
+
+def check_colours(page: Any, where: object) -> None:
+    """Ink, palette indices and inverted grey would pass for RGB or grey, and be silently wrong."""
+    if page.photometric not in _COLOURS:
+        raise InputError(
+            "the TIFF's colours are of a kind that cannot be read",
+            got=getattr(page.photometric, "name", page.photometric),
+            expected="grey, RGB or YCbCr",
+            where=where,
+            hint="convert it to RGB",
+        )
+
+
+_COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 
 _DECODERS: dict[bytes, Callable[[Path], np.ndarray]] = {
     b"\x89PNG\r\n\x1a\n": _png,

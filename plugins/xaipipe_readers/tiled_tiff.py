@@ -15,6 +15,7 @@ import tifffile
 
 from xaipipe import InputError, Level, Slide
 from xaipipe_readers.files import file_fingerprint, first_bytes
+from xaipipe_readers.photograph import check_colours
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _CACHE_BYTES = 64 << 20
@@ -99,26 +100,43 @@ def open_tiled_tiff(path: Path) -> TiledTiff | None:
         return None
     try:
         tif = tifffile.TiffFile(path)
-        pages = _levels(tif)
     except Exception as error:
-        raise InputError(
-            "the TIFF cannot be read",
-            got=f"{type(error).__name__}: {error}",
-            where=path,
-            hint="the file is damaged or cut short",
-        ) from None
-    if not pages or not pages[0].is_tiled:
+        raise _unreadable(path, error) from None
+    try:
+        slide = _slide(path, tif)
+    except InputError:
         tif.close()
+        raise
+    except Exception as error:
+        tif.close()
+        raise _unreadable(path, error) from None
+    if slide is None:
+        tif.close()
+    return slide
+
+
+def _slide(path: Path, tif: tifffile.TiffFile) -> TiledTiff | None:
+    pages = _levels(tif)
+    if not pages or not pages[0].is_tiled:
         return None
     _check_pages(path, pages)
     return TiledTiff(path, tif, pages)
 
 
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(
+        "the TIFF cannot be read",
+        got=f"{type(error).__name__}: {error}",
+        where=path,
+        hint="the file is damaged or cut short",
+    )
+
+
 def micrometres_per_pixel(tif: tifffile.TiffFile, page: Any) -> float | None:
     """From Aperio's description, OME-XML, or the resolution tags; None where the file does not say."""
-    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", page.description or "")
+    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9]+(?:\.[0-9]+)?)", page.description or "")
     if aperio:
-        return float(aperio.group(1))
+        return float(aperio.group(1)) or None
     if tif.ome_metadata:
         return _ome_mpp(tif.ome_metadata)
     unit = _MICROMETRES.get(int(page.tags.valueof(296, default=1)))
@@ -156,12 +174,18 @@ def _check_pages(path: Path, pages: list[Any]) -> None:
                 expected="8 bits, grey or RGB",
                 where=where,
             )
+        check_colours(page, where)
         if page.samplesperpixel > 1 and page.planarconfig != 1:
             raise InputError("the slide stores its channels apart", expected="interleaved RGB", where=where)
-        if page.tilelength * page.tilewidth > _MAX_TILE_PIXELS:
+        if not 0 < page.tilelength * page.tilewidth <= _MAX_TILE_PIXELS:
             raise InputError(
-                "the slide's tiles are too large", got=f"{page.tilelength} × {page.tilewidth}", where=where
+                "the slide's tiles have a size that cannot be read",
+                got=f"{page.tilelength} × {page.tilewidth}",
+                expected=f"at most {_MAX_TILE_PIXELS} pixels",
+                where=where,
             )
+        if not page.imagelength or not page.imagewidth:
+            raise InputError("the slide has no pixels", got=f"{page.imagelength} × {page.imagewidth}", where=where)
         expected = -(-page.imagelength // page.tilelength) * -(-page.imagewidth // page.tilewidth)
         if len(page.dataoffsets) < expected or len(page.databytecounts) < expected:
             raise InputError("the slide lists too few tiles", got=len(page.dataoffsets), expected=expected, where=where)

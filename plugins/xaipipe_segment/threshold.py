@@ -27,6 +27,9 @@ class Threshold(Segmenter):
         by: Literal["otsu", "percentile", "value"] = Field("otsu", description="how the threshold is found")
         value: float | None = Field(None, description="the threshold itself, in the map's own units")
         percentile: float = Field(99.0, ge=0, le=100, description="share of the slide's cells that lie below")
+        of: Literal["all", "positive"] = Field(
+            "all", description="the cells that otsu and percentile look at; positive: leave out what a ReLU made 0"
+        )
 
         @model_validator(mode="after")
         def _value_is_given(self) -> Threshold.Params:
@@ -43,6 +46,8 @@ class Threshold(Segmenter):
         values = item.values[(slice(None), 0, *own)]
         if item.valid is not None:
             values = values[item.valid[(slice(None), *own)]]
+        if self.params.of == "positive":
+            values = values[values > 0]
         return Histogram.of(values.detach().cpu().numpy())
 
     def fit(self, surveys: Iterable[Histogram]) -> float:
@@ -57,13 +62,16 @@ class Threshold(Segmenter):
     def segment(self, item: Explanation | Segmentation, fitted: float | None) -> Segmentation:
         item = _one_map(item)
         threshold = self.fit([self.survey(item)]) if fitted is None else fitted
+        if not (item.values > threshold).any():  # interpolation exceeds no cell: most of a slide ends here
+            labels = torch.zeros(len(item), *item.input_size, dtype=torch.int32, device=item.values.device)
+            return Segmentation(labels, ("evidence",), item)
         values = item.to_input()[:, 0]
         labels = values > threshold
         if item.valid is not None:
             share = to_pixels(item.valid[:, None].to(values.dtype), item.grid, item.input_size)[:, 0]
             # interpolating beside a hole: the mean of the cells that are there
             labels = (values > threshold * share) & (share >= 0.5)
-        return Segmentation(labels=labels.to(torch.int32), classes=("evidence",), explanation=item)
+        return Segmentation(labels.to(torch.int32), ("evidence",), item)
 
 
 def _one_map(item: Explanation | Segmentation) -> Explanation:

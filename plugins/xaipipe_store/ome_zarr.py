@@ -93,9 +93,8 @@ class OmeZarr(Store):
     def _create_array(self, spec: ArraySpec) -> zarr.Array:
         """The array of a heatmap or of labels, inside the group that describes it."""
         if spec.role == "labels":
-            # beside the picture where there is one: viewers lay an image's labels over it
-            image = "image" if self.params.image == "copy" else "heatmap"
-            labels = self._root.require_group(image).create_group("labels", attributes=ngff.label_list(spec))
+            # under the map, whose number of levels they share, as NGFF wants it
+            labels = self._root.require_group("heatmap").create_group("labels", attributes=ngff.label_list(spec))
             group = labels.create_group(spec.name, attributes=ngff.label_image(spec, self._layout))
             shape, shard = (spec.height, spec.width), (spec.shard, spec.shard)
         else:

@@ -14,6 +14,18 @@ from xaipipe import StorageError, UsageError
 
 def check_claim(output: Path, overwrite: bool) -> None:
     """Refuse what is not ours or cannot be written; nothing is changed."""
+    parent = output.absolute().parent
+    with storage_errors(output):
+        _check_replaceable(output, overwrite)
+        if not parent.exists():
+            raise StorageError("the folder of the output does not exist", where=parent, hint=f"mkdir -p {parent}")
+        if not parent.is_dir():
+            raise StorageError("the output's place is inside a file", where=parent, hint="choose another folder")
+        with tempfile.TemporaryFile(dir=parent) as probe:
+            probe.write(b"x")
+
+
+def _check_replaceable(output: Path, overwrite: bool) -> None:
     if output.exists():
         if not is_ours(output):
             raise UsageError(
@@ -27,11 +39,6 @@ def check_claim(output: Path, overwrite: bool) -> None:
                 where=output,
                 hint="add --overwrite to replace it, or choose another name",
             )
-    parent = output.absolute().parent
-    if not parent.is_dir():
-        raise StorageError("the folder of the output does not exist", where=parent, hint=f"mkdir -p {parent}")
-    with storage_errors(output), tempfile.TemporaryFile(dir=parent) as probe:
-        probe.write(b"x")
 
 
 def is_ours(output: Path) -> bool:

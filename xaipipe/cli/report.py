@@ -54,7 +54,7 @@ def print_plan(console: Console, run: Run) -> None:
     ]
     if plan.layer is not None:
         rows.insert(4, ("layer", plan.layer))
-    console.print(_two_columns(rows))
+    print_rows(console, rows)
 
 
 def summary_facts(summary: Summary) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         ),
         ("written", f"{summary.output}, {human_bytes(summary.bytes_written)} of maps and labels"),
     ]
-    console.print(_two_columns(rows))
+    print_rows(console, rows)
 
 
 def human_bytes(count: float) -> str:
@@ -95,6 +95,11 @@ def human_seconds(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def print_rows(console: Console, rows: list[tuple[str, str]]) -> None:
+    """Names on the left, what there is to say on the right."""
+    console.print(_two_columns(rows))
 
 
 def _two_columns(rows: list[tuple[str, str]]) -> Table:

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from xaipipe.errors import InputError
+from xaipipe.errors import InputError, XaipipeError
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.models.targets import Selection, select
 
@@ -24,6 +24,11 @@ class Model:
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] = ()
     source: str = "a module"
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Model:
+        """A module from Python; its attribute `labels`, where it has one, names its outputs."""
+        return cls(module, labels=own_labels(module), source=type(module).__name__)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -50,7 +55,7 @@ class Model:
 
     def outputs(self, pixels: Tensor) -> Tensor:
         """The model's answer [N, K], checked for shape and finiteness."""
-        outputs = self.module(pixels)
+        outputs = self._run(pixels)
         if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(pixels):
             got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise InputError(
@@ -59,6 +64,10 @@ class Model:
                 expected=f"a tensor ({len(pixels)}, classes)",
                 where=self.source,
                 hint="wrap the model in a module that returns its logits",
+            )
+        if not outputs.is_floating_point():
+            raise InputError(
+                "the model's output has no gradient", got=outputs.dtype, expected="floating point", where=self.source
             )
         finite = torch.isfinite(outputs.detach()).all(dim=1)
         if not finite.all():
@@ -72,9 +81,30 @@ class Model:
             )
         return outputs
 
+    def _run(self, pixels: Tensor) -> Tensor:
+        try:
+            outputs: Tensor = self.module(pixels)
+        except (XaipipeError, torch.OutOfMemoryError):  # a hook's own words; too large a batch
+            raise
+        except Exception as error:
+            raise InputError(
+                "the model failed on its input",
+                got=f"{type(error).__name__}: {error}",
+                where=f"{self.source}, input {tuple(pixels.shape)} {pixels.dtype}",
+                hint="check that size and channels are what the model wants",
+            ) from error
+        return outputs
+
     def score(self, pixels: Tensor, target: int | str | Callable[[Tensor], Tensor]) -> Selection:
         """The target's score for every image, differentiable with respect to the pixels."""
         return select(self.outputs(pixels), target, self.labels)
+
+
+def own_labels(module: nn.Module) -> tuple[str, ...]:
+    """The names of a module's outputs, where its attribute `labels` lists them."""
+    labels = getattr(module, "labels", ())
+    named = isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)
+    return tuple(labels) if named else ()
 
 
 @contextmanager

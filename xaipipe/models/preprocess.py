@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +10,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from xaipipe.errors import InputError
 from xaipipe.params import Params
+
+_Positive = Annotated[float, Field(gt=0)]
+_MOST_PIXELS = 1 << 27
+"""Of a resized photograph: one that is a thousand times as wide as high would not fit in memory."""
 
 
 class Preprocess(Params):
@@ -18,7 +23,7 @@ class Preprocess(Params):
 
     size: int = Field(ge=1, description="side of the model's input in pixels")
     mean: tuple[float, float, float] = Field(description="subtracted from each channel of RGB in [0, 1]")
-    std: tuple[float, float, float] = Field(description="each channel is divided by this")
+    std: tuple[_Positive, _Positive, _Positive] = Field(description="each channel is divided by this")
     interpolation: Literal["bilinear", "bicubic"] = Field("bilinear", description="how photographs are resized")
     crop: float = Field(1.0, gt=0, le=1, description="share of the resized short side that the centre crop keeps")
     mpp: float | None = Field(None, gt=0, description="µm per pixel the model was trained at; slides only")
@@ -35,6 +40,13 @@ class Preprocess(Params):
         h, w = rgb.shape[:2]
         short = round(self.size / self.crop)
         height, width = (short, round(short * w / h)) if h <= w else (round(short * h / w), short)
+        if height * width > _MOST_PIXELS:
+            raise InputError(
+                "the photograph is too long and narrow for the model",
+                got=f"{h} × {w} pixels, resized {height} × {width}",
+                expected=f"at most {_MOST_PIXELS} pixels when its short side is {short}",
+                hint="cut out the part to explain",
+            )
         resized = _resize(rgb, height, width, self.interpolation)
         top, left = (height - self.size) // 2, (width - self.size) // 2
         return resized[top : top + self.size, left : left + self.size]

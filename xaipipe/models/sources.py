@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pickle
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,10 +15,13 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
-from xaipipe.errors import InputError, UntrustedError, UsageError, did_you_mean
-from xaipipe.models.model import Model
+from xaipipe.errors import InputError, UntrustedError, UsageError, XaipipeError, did_you_mean
+from xaipipe.models.model import Model, own_labels
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.params import Params
+
+WEIGHTS = (".safetensors", ".pt", ".pth")
+"""How the names of files of weights end."""
 
 
 class ModelSettings(Params):
@@ -48,7 +53,7 @@ def load_model(
     return Model(
         module=module,
         preprocess=preprocess or own,
-        labels=_labels(settings, base) or tuple(getattr(module, "labels", ())),
+        labels=_labels(settings, base) or own_labels(module),
         source=settings.source,
     )
 
@@ -56,9 +61,15 @@ def load_model(
 def _module_and_preprocess(settings: ModelSettings, trust: bool, base: Path) -> tuple[nn.Module, Preprocess | None]:
     scheme, _, name = settings.source.partition(":")
     if scheme in _LIBRARIES:
-        return _LIBRARIES[scheme](name, settings.pretrained)
+        return _made(scheme, name, settings.pretrained)
+    if scheme == "hf":
+        raise UsageError(
+            "models from the Hugging Face Hub are not supported yet",
+            got=settings.source,
+            hint='download the weights and name their architecture: arch = "timm:NAME"',
+        )
     suffix = Path(settings.source).suffix
-    if suffix in (".safetensors", ".pt", ".pth"):
+    if suffix in WEIGHTS:
         return _from_weights(base / settings.source, settings.arch)
     if ":" in settings.source:
         if not trust:
@@ -71,7 +82,22 @@ def _module_and_preprocess(settings: ModelSettings, trust: bool, base: Path) -> 
     raise UsageError(
         f"model source '{settings.source}' is not one of those that are known",
         expected="timm:NAME, torchvision:NAME, FILE.safetensors, FILE.pt, module:factory or FILE.py:factory",
+        hint=f"name the function that makes the model: {settings.source}:build" if suffix == ".py" else None,
     )
+
+
+def _made(library: str, name: str, pretrained: bool) -> tuple[nn.Module, Preprocess | None]:
+    """A model of a library; what goes wrong in there, such as a download, is worded."""
+    try:
+        return _LIBRARIES[library](name, pretrained)
+    except XaipipeError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{library} cannot make the model '{name}'",
+            got=_brief(error),
+            hint="without network, set pretrained = false or give a file of weights" if pretrained else None,
+        ) from error
 
 
 def _from_timm(name: str, pretrained: bool) -> tuple[nn.Module, Preprocess]:
@@ -93,8 +119,9 @@ def _from_timm(name: str, pretrained: bool) -> tuple[nn.Module, Preprocess]:
 def _from_torchvision(name: str, pretrained: bool) -> tuple[nn.Module, Preprocess | None]:
     torchvision = _library("torchvision")
     models = torchvision.models
-    if name not in models.list_models():
-        raise UsageError(f"torchvision has no model '{name}'", hint=did_you_mean(name, models.list_models()))
+    known = models.list_models(module=models)  # those that classify; others need what we do not know
+    if name not in known:
+        raise UsageError(f"torchvision has no classification model '{name}'", hint=did_you_mean(name, known))
     weights = models.get_model_weights(name).DEFAULT
     transform = weights.transforms()
     size = transform.crop_size[0]
@@ -135,11 +162,13 @@ def _from_weights(path: Path, arch: str | None) -> tuple[nn.Module, Preprocess |
     if scheme not in _LIBRARIES:
         raise UsageError(f"unknown architecture '{arch}'", expected="timm:NAME or torchvision:NAME")
     state = _read_weights(path)
-    module, preprocess = _LIBRARIES[scheme](name, False)
+    module, preprocess = _made(scheme, name, False)
     try:
         module.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError("the weights do not fit the architecture", got=str(error), where=f"{path} as {arch}") from None
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise InputError(
+            "the weights do not fit the architecture", got=_brief(error), where=f"{path} as {arch}"
+        ) from None
     return module, preprocess
 
 
@@ -155,17 +184,20 @@ def _read_weights(path: Path) -> dict[str, Any]:
 
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        pickled = isinstance(error, pickle.UnpicklingError)
         raise InputError(
-            "the weights cannot be read",
-            got=f"{type(error).__name__}: {error}",
+            "the file holds code, not only weights" if pickled else "the weights cannot be read",
+            got=None if pickled else _brief(error),  # torch's own advice is to load it unsafely
             where=path,
-            hint="a pickled model is code: load it in a factory of your own and pass FILE.py:factory --trust",
+            hint="load it in a factory of your own and pass FILE.py:factory --trust" if pickled else None,
         ) from None
     return state
 
 
 def _from_factory(settings: ModelSettings, base: Path) -> tuple[nn.Module, Preprocess | None]:
     place, _, attribute = settings.source.rpartition(":")
+    if not place or not attribute:
+        raise UsageError("a factory is named by its place and its name", got=settings.source, expected="FILE.py:build")
     module = _import_file(base / place) if place.endswith(".py") else _import_module(place)
     factory = getattr(module, attribute, None)
     if not callable(factory):
@@ -177,20 +209,25 @@ def _from_factory(settings: ModelSettings, base: Path) -> tuple[nn.Module, Prepr
     if arguments and not Path(arguments[0]).is_file():
         raise InputError("there is no such file of weights", where=arguments[0])
     own = getattr(module, "PREPROCESS", None)
+    if own is not None and not isinstance(own, Mapping):
+        raise InputError(
+            f"PREPROCESS of {place} is not a dictionary", got=type(own).__name__, expected="size, mean, std"
+        )
     preprocess = Preprocess.parse(own, f"PREPROCESS of {place}") if own else None
     try:
         return factory(*arguments), preprocess
-    except Exception as error:
-        raise InputError(
-            "the model's factory failed", got=f"{type(error).__name__}: {error}", where=settings.source
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise InputError("the model's factory failed", got=_brief(error), where=settings.source) from error
 
 
 def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ImportError as error:
-        raise UsageError(f"module '{name}' cannot be imported", got=str(error)) from None
+    except ModuleNotFoundError as error:
+        hint = "put its folder on PYTHONPATH, or name the file: FILE.py:factory"
+        raise UsageError(f"module '{name}' cannot be imported", got=str(error), hint=hint) from None
+    except (Exception, SystemExit) as error:
+        raise InputError(f"module '{name}' cannot be imported", got=_brief(error)) from error
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -203,10 +240,8 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise InputError(
-            "the model's file cannot be run", got=f"{type(error).__name__}: {error}", where=path
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise InputError("the model's file cannot be run", got=_brief(error), where=path) from error
     return module
 
 
@@ -216,4 +251,15 @@ def _labels(settings: ModelSettings, base: Path) -> tuple[str, ...]:
     path = base / settings.labels
     if not path.is_file():
         raise InputError("there is no such file of labels", where=path)
-    return tuple(path.read_text(encoding="utf-8").splitlines())
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError as error:
+        raise InputError("the labels are not text in UTF-8", got=str(error), where=path) from None
+
+
+def _brief(error: BaseException) -> str:
+    """An error in one line; torch lists every key of a model in one message."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}", _LONGEST)
+
+
+_LONGEST = 300

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Annotated, Any
 
 import torch
@@ -14,9 +15,11 @@ from xaipipe.errors import InputError, UsageError, did_you_mean
 
 
 def _parse(value: Any) -> Any:
-    if isinstance(value, bool) or not (isinstance(value, int | str) or callable(value)):
+    if isinstance(value, bool) or not (isinstance(value, Integral | str) or callable(value)):
         raise ValueError("a class index, a label, 'predicted', or a callable from outputs to scores")
-    if isinstance(value, str) and value.lstrip("-").isdigit():
+    if isinstance(value, Integral):  # numpy's integers too
+        return int(value)
+    if isinstance(value, str) and value.removeprefix("-").isdecimal():
         return int(value)
     return value
 
@@ -56,7 +59,7 @@ def class_index(target: int | str, labels: Sequence[str], classes: int) -> int:
         if target not in labels:
             hint = did_you_mean(target, ["predicted", *labels]) if labels else "give a class index instead"
             raise UsageError(f"unknown target '{target}'", expected="a label of the model", hint=hint)
-        return list(labels).index(target)
+        target = list(labels).index(target)
     if not 0 <= target < classes:
         raise UsageError(
             "target out of range", got=target, expected=f"0 … {classes - 1}, the model has {classes} outputs"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from xaipipe.hookspecs import hookimpl
 from xaipipe.running.assembly import Assembly
 from xaipipe.running.chain import final_map, fit_segmenters, own_cells, read_item, segmented
+from xaipipe.running.memory import return_large_buffers
 from xaipipe.running.plan import RegionPlan
 from xaipipe.running.run import Run
 from xaipipe.types import Batch, Region
@@ -24,6 +25,7 @@ class LocalExecutor:
 
     @hookimpl(trylast=True)
     def run_pipeline(self, run: Run) -> bool:
+        return_large_buffers()
         explain_regions(run)
         if run.config.postprocessors or run.config.segmenters:
             derive_regions(run)

@@ -1,0 +1,46 @@
+#include "common/checks.h"
+
+#include <cinttypes>
+#include <cmath>
+
+#include "common/status.h"
+
+namespace xai {
+
+int check_count(std::int64_t n) {
+    if (n < 0) {
+        return fail(XAI_INVALID_ARGUMENT, "n: got %" PRId64 ", expected 0 or more elements", n);
+    }
+    return XAI_OK;
+}
+
+int check_threads(int num_threads) {
+    if (num_threads < 1 || num_threads > max_threads) {
+        return fail(XAI_INVALID_ARGUMENT, "num_threads: got %d, expected 1 to %d", num_threads, max_threads);
+    }
+    return XAI_OK;
+}
+
+int check_pointer(const char* name, const void* pointer, std::int64_t n, std::size_t alignment) {
+    if (n > 0 && pointer == nullptr) {
+        return fail(XAI_INVALID_ARGUMENT, "%s: got a null pointer, expected %" PRId64 " elements", name, n);
+    }
+    if (reinterpret_cast<std::uintptr_t>(pointer) % alignment != 0) {
+        return fail(XAI_INVALID_ARGUMENT, "%s: got a pointer at %p, expected one aligned to its element of %zu bytes",
+                    name, pointer, alignment);
+    }
+    return XAI_OK;
+}
+
+int check_epsilon(double eps, double rounded) {
+    if (!(eps >= 0.0) || !std::isfinite(rounded)) {
+        return fail(XAI_INVALID_ARGUMENT, "eps: got %g, expected 0 or more and finite in the type computed in", eps);
+    }
+    return XAI_OK;
+}
+
+int unknown_dtype(int dtype) {
+    return fail(XAI_INVALID_ARGUMENT, "dtype: got code %d, expected 0 (float32), 1 (float64) or 2 (bfloat16)", dtype);
+}
+
+}  // namespace xai

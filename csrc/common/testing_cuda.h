@@ -1,0 +1,48 @@
+// For test programs in builds with CUDA: whether there is a device, and arrays on it.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+
+#include "common/testing.h"
+
+namespace xai::testing {
+
+inline void check_runtime(cudaError_t error) { check(error == cudaSuccess, cudaGetErrorString(error)); }
+
+// Why there is no device to test on; empty where there is one.
+inline std::string reason_to_skip_cuda() {
+    int devices = 0;
+    const cudaError_t error = cudaGetDeviceCount(&devices);
+    if (error != cudaSuccess) {
+        return cudaGetErrorString(error);
+    }
+    return devices == 0 ? "no device" : "";
+}
+
+// Bytes on the current device that start `offset` bytes after an aligned address.
+class DeviceBytes {
+public:
+    DeviceBytes(std::size_t bytes, std::size_t offset) : bytes_(bytes), offset_(offset) {
+        check_runtime(cudaMalloc(&base_, bytes + offset + 1));
+    }
+    ~DeviceBytes() { cudaFree(base_); }
+    DeviceBytes(const DeviceBytes&) = delete;
+    DeviceBytes& operator=(const DeviceBytes&) = delete;
+
+    void* data() const { return static_cast<char*>(base_) + offset_; }
+    void from_host(const void* source) {
+        check_runtime(cudaMemcpy(data(), source, bytes_, cudaMemcpyHostToDevice));
+    }
+    void to_host(void* target) const {
+        check_runtime(cudaMemcpy(target, data(), bytes_, cudaMemcpyDeviceToHost));
+    }
+
+private:
+    void* base_ = nullptr;
+    std::size_t bytes_;
+    std::size_t offset_;
+};
+
+}  // namespace xai::testing

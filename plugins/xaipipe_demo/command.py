@@ -1,0 +1,144 @@
+"""`xaipipe demo`: a slide out of nothing, explained, and held against the truth."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import zarr
+from rich.progress import Progress
+
+from xaipipe import Pipeline, StorageError, Summary, UsageError
+from xaipipe.cli.progress import progress_of
+from xaipipe.cli.report import human_seconds, print_plan, print_rows, summary_facts
+from xaipipe.cli.session import Session, session_of
+from xaipipe.slides import open_slide
+from xaipipe.types import Grid
+from xaipipe_demo.config import RUN_TOML
+from xaipipe_demo.judge import Verdict, judge
+from xaipipe_demo.picture import Result, demo_picture
+from xaipipe_demo.scene import Scene
+from xaipipe_demo.tiff import write_slide
+
+_MARK = ".made-by-xaipipe-demo"
+_LARGEST = 100_000
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("demo")(demo)
+
+
+def demo(
+    context: typer.Context,
+    size: Annotated[int, typer.Option(min=256, max=_LARGEST, help="Side of the slide in pixels.")] = 4096,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another slide.")] = 0,
+    artefact: Annotated[list[str] | None, typer.Option(help="fold, pen or blur; may be repeated.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the slide and the result.")] = Path(
+        "xaipipe-demo"
+    ),
+) -> None:
+    """Generate a slide with damaged cells, find what a classifier saw of them, and check it against the truth."""
+    session = session_of(context)
+    scene = _scene(seed, size, artefact or [])
+    folder = claim_folder(output)
+    made = time.perf_counter()
+    slide_file = _generate(session, scene, folder / "slide.svs")
+    made = time.perf_counter() - made
+    config = folder / "run.toml"
+    config.write_text(RUN_TOML, encoding="utf-8")
+    summary, grid = _explain(session, config, slide_file, folder / "slide.zarr")
+    judged = time.perf_counter()
+    store = zarr.open_group(summary.output, mode="r")
+    result = Result(scene, open_slide(session.registry, slide_file), store, grid, summary.instances)
+    verdict = judge(scene, result.labels)
+    picture = demo_picture(result).save(folder / "overview.png")
+    result.slide.close()
+    seconds = Seconds(made, summary.seconds, time.perf_counter() - judged)
+    _tell(session, summary, verdict, seconds, picture)
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Where the time went."""
+
+    generating: float
+    explaining: float
+    judging: float
+
+
+def claim_folder(output: Path) -> Path:
+    """The folder, emptied of an earlier demo; anything else in that place is left alone."""
+    if output.exists() and not (output / _MARK).is_file():
+        raise UsageError("the folder exists and was not made by the demo", where=output, hint="choose another with -o")
+    try:
+        if output.exists():
+            shutil.rmtree(output)
+        output.mkdir(parents=True)
+        (output / _MARK).touch()
+    except OSError as error:
+        raise StorageError("the folder cannot be written", got=error.strerror, where=error.filename) from None
+    return output
+
+
+def _scene(seed: int, size: int, artefacts: list[str]) -> Scene:
+    try:
+        return Scene(seed, size, size, artefacts=frozenset(artefacts))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _generate(session: Session, scene: Scene, path: Path) -> Path:
+    quiet = session.json or not session.err.is_terminal
+    with Progress(console=session.err, disable=quiet) as progress:
+        task = progress.add_task("generating the slide", total=None)
+        write_slide(scene, path, progress=lambda done, total: progress.update(task, completed=done, total=total))
+    return path
+
+
+def _explain(session: Session, config: Path, slide: Path, output: Path) -> tuple[Summary, Grid]:
+    pipeline = Pipeline.from_toml(config, registry=session.registry, trust=True)  # the model is our own
+    pipeline.config.store.claim(output, overwrite=False)
+    run = pipeline.prepare(slide)
+    if not session.json:
+        print_plan(session.err, run)
+    with progress_of(session, run):
+        return pipeline.execute(run), run.plan.lattice.grid
+
+
+def _tell(session: Session, summary: Summary, verdict: Verdict, seconds: Seconds, picture: Path) -> None:
+    if session.json:
+        facts = {
+            "damaged_cells": verdict.damaged,
+            "found": verdict.found,
+            "recall": verdict.recall,
+            "precision": verdict.precision,
+            "iou": verdict.iou,
+            "seconds_generating": seconds.generating,
+            "seconds_judging": seconds.judging,
+            "picture": str(picture),
+        }
+        session.emit(summary_facts(summary) | facts)
+        return
+    true_objects, objects = len(verdict.true_objects), len(verdict.objects)
+    folder = picture.parent
+    print_rows(
+        session.out,
+        [
+            ("damaged cells", f"{verdict.damaged} on the slide, {verdict.found} found ({verdict.recall:.1%})"),
+            ("objects", f"{objects} segmented, {true_objects} on a damaged cell ({verdict.precision:.1%})"),
+            ("pixels", f"IoU {verdict.iou:.2f} of the objects with the damaged cells"),
+            (
+                "time",
+                f"generating {human_seconds(seconds.generating)}, explaining {human_seconds(seconds.explaining)}, "
+                f"judging {human_seconds(seconds.judging)}",
+            ),
+            ("look at", str(picture)),
+            ("open", f"{summary.output}  (OME-Zarr: image, heatmap with labels)"),
+            ("table", str(summary.output / "instances.csv")),
+            ("again", f"xaipipe run {folder}/slide.svs --config {folder}/run.toml --trust -o again.zarr"),
+        ],
+    )
