@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from hypothesis import settings
 from torch import nn
+
 from xaipipe import Registry
 from xaipipe.cli.main import main
+
+settings.register_profile("shared-machine", deadline=None)  # the first example of a test pays for imports
+settings.load_profile("shared-machine")
 
 MODEL_FILE = """
 from pathlib import Path

@@ -27,7 +27,6 @@ class RunSettings(Params):
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
     readers: int = Field(2, ge=1, description="threads that read and decode tiles")
-    seed: int = Field(0, ge=0, description="seed of every method that samples")
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,12 @@ class Config:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as a dictionary, or a worded error."""
-    if not path.is_file():
-        raise UsageError("there is no such configuration file", where=path)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError("there is no such configuration file", where=path) from None
+    except OSError as error:
+        raise InputError("the configuration cannot be read", got=error.strerror, where=path) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError("the configuration is not valid TOML", got=str(error), where=path) from None
 
@@ -98,6 +99,7 @@ def _stage(kind: str, table: Mapping[str, Any], registry: Registry) -> Stage:
     if not isinstance(name, str):
         raise UsageError(
             f"[{kind}] does not say which method",
+            got=None if name is None else repr(name),
             expected='method = "NAME"',
             hint=did_you_mean("", registry.names(kind)),
         )
@@ -133,7 +135,7 @@ def _assign(node: Any, keys: list[str], value: Any, setting: str) -> None:
 
 
 def _entry(entries: list[Any], key: str, setting: str) -> Any:
-    if not key.isdigit() or int(key) > len(entries):
+    if not key.isdecimal() or int(key) > len(entries):
         raise UsageError(f"there is no entry '{key}'", expected=f"0 … {len(entries)}", where=f"--set {setting}")
     if int(key) == len(entries):
         entries.append({})

@@ -38,7 +38,7 @@ class Picture:
 
 
 def coloured(values: np.ndarray[Any, Any], limit: float | None = None) -> np.ndarray[Any, Any]:
-    """uint8 colours of a map [h, w]: diverging about zero where values are signed, dark to bright where they are not."""
+    """uint8 colours of a map [h, w]: diverging about zero where values are signed, else dark to bright."""
     limit = limit or display_limit(values)
     if values.min(initial=0) < 0:
         return _ramp(_SIGNED, (values / limit + 1) / 2)

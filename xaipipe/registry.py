@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,10 @@ class Registry:
         self._load_installed()
         for file in self.files:
             self._load_file(Path(file))
+        known = {plugin.name for plugin in self.plugins}
+        for name in self.blocked:
+            if name not in known:
+                raise UsageError(f"there is no plugin '{name}' to leave out", hint=did_you_mean(name, known))
 
     def method(self, kind: str, name: str) -> type[Stage]:
         """The method of that kind and name, or a worded error."""
@@ -69,6 +74,31 @@ class Registry:
         order = list(KINDS)
         return sorted(self._methods.values(), key=lambda found: (order.index(found[0].kind), found[0].name))
 
+    def call_each(self, hook: str, **arguments: Any) -> None:
+        """A start-up hook, plugin by plugin: one that fails is taken out and listed as broken."""
+        for name, plugin in self.hooks.list_name_plugin():
+            try:
+                _only(self.hooks, hook, plugin)(**arguments)
+            except Exception as error:
+                self.hooks.unregister(plugin)
+                self._methods = {key: found for key, found in self._methods.items() if found[1] != name}
+                broken = _reason(error)
+                self.plugins[:] = [
+                    replace(p, state="broken", reason=broken) if p.name == name else p for p in self.plugins
+                ]
+
+    def blamed(self, error: BaseException) -> str:
+        """What went wrong inside a hook, and whose hook it was."""
+        owners = {
+            getattr(impl.function, "__code__", None): impl.plugin_name
+            for _, plugin in self.hooks.list_name_plugin()
+            for caller in self.hooks.get_hookcallers(plugin) or ()
+            for impl in caller.get_hookimpls()
+        }
+        frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+        names = [owners[code] for code in frames if code in owners]
+        return f"plugin '{names[-1]}': {_reason(error)}" if names else _reason(error)
+
     def _load_installed(self) -> None:
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
             origin = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
@@ -80,7 +110,7 @@ class Registry:
                 self._register(plugin, entry.name)
             except DuplicateMethodError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.plugins.append(PluginState(entry.name, origin, "broken", _reason(error)))
                 continue
             self.plugins.append(PluginState(entry.name, origin, "loaded"))
@@ -103,15 +133,18 @@ class Registry:
             self._register(module, name)
         except DuplicateMethodError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise InputError(f"plugin '{name}' cannot be loaded", got=_reason(error), where=path) from error
         self.plugins.append(PluginState(name, str(path), "loaded"))
 
     def _register(self, plugin: Any, name: str) -> None:
         """All or nothing: a plugin that fails half-way leaves no hook and no method behind."""
+        if self.hooks.has_plugin(name):
+            raise UsageError(f"another plugin is called '{name}' already")
         self.hooks.register(plugin, name=name)
         try:
             self.hooks.check_pending()
+            _check_marked(plugin)
             methods = [_checked(method, name) for method in _methods_of(self.hooks, plugin)]
         except BaseException:
             self.hooks.unregister(plugin)
@@ -122,7 +155,7 @@ class Registry:
                 raise DuplicateMethodError(
                     f"two plugins bring a {method.kind} method '{method.name}'",
                     got=f"'{self._methods[key][1]}' and '{name}'",
-                    hint=f"leave one out: -p no:{name}",
+                    hint=f"leave one out: -p no:{self._methods[key][1]} or -p no:{name}",
                 )
             self._methods[key] = (method, name)
 
@@ -137,10 +170,27 @@ class DuplicateMethodError(UsageError):
     """Two plugins with one method name: refused, since the user could not know which one ran."""
 
 
-def _methods_of(hooks: pluggy.PluginManager, plugin: Any) -> Sequence[Any]:
-    others = [other for other in hooks.get_plugins() if other is not plugin]
-    answers = hooks.subset_hook_caller("xaipipe_methods", others)()
-    return [method for answer in answers for method in answer]
+def _methods_of(hooks: pluggy.PluginManager, plugin: Any) -> list[Any]:
+    methods: list[Any] = []
+    for answer in _only(hooks, "xaipipe_methods", plugin)():
+        if not isinstance(answer, Iterable) or isinstance(answer, type):
+            raise InputError("xaipipe_methods returned something else than a list", got=repr(answer))
+        methods.extend(answer)
+    return methods
+
+
+def _only(hooks: pluggy.PluginManager, hook: str, plugin: Any) -> pluggy.HookCaller:
+    """One plugin's share of a hook."""
+    return hooks.subset_hook_caller(hook, [other for other in hooks.get_plugins() if other is not plugin])
+
+
+def _check_marked(plugin: Any) -> None:
+    """A function with a hook's name that lacks the mark would never be called, and nobody would know why."""
+    for name, spec in vars(hookspecs).items():
+        function = vars(plugin).get(name) if hasattr(spec, "xaipipe_spec") else None
+        own = getattr(function, "__module__", None) == getattr(plugin, "__name__", "")
+        if own and not hasattr(function, "xaipipe_impl"):
+            raise InputError(f"the hook '{name}' is not marked", expected="@xaipipe.hookimpl above it")
 
 
 def _checked(method: Any, plugin: str) -> type[Stage]:
@@ -159,7 +209,11 @@ def _checked(method: Any, plugin: str) -> type[Stage]:
 
 
 def _reason(error: BaseException) -> str:
-    frame = traceback.extract_tb(error.__traceback__)[-1:]
-    place = f" ({Path(frame[0].filename).name}:{frame[0].lineno})" if frame else ""
-    first_line = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {first_line}{place}"
+    """The error in one line, with the last place in the plugin's own code."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_NOT_THE_PLUGIN)]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    return f"{type(error).__name__}: {text}{place}"
+
+
+_NOT_THE_PLUGIN = ("<frozen", __file__, str(Path(importlib.__file__).parent), str(Path(pluggy.__file__).parent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -42,8 +43,8 @@ class Histogram:
         """The value below which `share` per cent of the values lie, to the width of a bin."""
         if self.count == 0:
             return 0.0
-        rank = np.searchsorted(np.cumsum(self.counts), share / 100 * self.count)
-        return float(_centres()[min(int(rank), _BINS - 1)])
+        rank = min(max(math.ceil(share / 100 * self.count), 1), self.count)
+        return float(_centres()[np.searchsorted(np.cumsum(self.counts), rank)])
 
     def otsu(self) -> float:
         """The threshold with the largest variance between the two sides; the one value where all are equal."""

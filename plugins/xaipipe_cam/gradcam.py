@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from xaipipe import Batch, Explainer, ExplainerParams, Explanation, Layer, Model
-from xaipipe_cam.layer_maps import layer_maps
+from xaipipe import Batch, Explanation, Model
+from xaipipe_cam.layer_maps import LayerExplainer
 
 
-class GradCam(Explainer):
+class GradCam(LayerExplainer):
     """Where a layer holds evidence for the target: L = ReLU(Σ_k α_k A^k), α_k the spatial mean of ∂y/∂A^k.
 
     Misleads when: the gradient varies over the map (a layer far from the end), since its mean then weights cells that
@@ -22,12 +22,11 @@ class GradCam(Explainer):
 
     name = "gradcam"
 
-    class Params(ExplainerParams):
-        layer: Layer = Field("auto", description="dotted name of a layer with maps; auto: the last one")
+    class Params(LayerExplainer.Params):
         signed: bool = Field(False, description="keep what speaks against the target too (no ReLU)")
 
     def explain(self, batch: Batch, model: Model) -> Explanation:
-        maps = layer_maps(batch, model, self.params.layer, self.params.target)
+        maps = self.layer_maps(batch, model)
         weights = maps.gradient.mean(dim=(2, 3), keepdim=True)
         values = (weights * maps.activation).sum(dim=1, keepdim=True)
         return maps.explanation(values if self.params.signed else torch.relu(values))

@@ -1,17 +1,17 @@
-"""What every class activation method starts from: a layer's maps, the target's gradient there, and where they lie."""
+"""What class activation methods start from: a layer's maps, the target's gradient there, and where the cells lie."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
+from typing import Any
 
-import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from xaipipe import Batch, Explanation, Grid, Layer, Model
+from xaipipe import Batch, Explainer, ExplainerParams, Explanation, Grid, Layer, Model
 from xaipipe.models.geometry import derived_field, measured_grid
 from xaipipe.models.layers import NamedLayer, activation_and_gradient, find_layer, graph_from
-from xaipipe.models.targets import Selection, Target
+from xaipipe.models.targets import Selection
 
 
 @dataclass(frozen=True)
@@ -46,34 +46,33 @@ class LayerMaps:
         )
 
 
-def layer_maps(batch: Batch, model: Model, layer: Layer, target: Target) -> LayerMaps:
-    """One forward pass, and a backward pass from the score to the layer only."""
-    place = _place(model.module, layer, batch.pixels)
-    with graph_from(place.layer) as captured:
-        selection = model.score(batch.pixels.detach(), target)
-        activation, gradient = activation_and_gradient(captured, place.layer, selection.scores)
-    return LayerMaps(activation, gradient, selection, place, batch)
+class LayerExplainer(Explainer):
+    """Base of methods that read one layer. Finding it and its grid is done once for inputs of one size."""
+
+    class Params(ExplainerParams):
+        layer: Layer = Field("auto", description="dotted name of a layer with maps; auto: the last one")
+
+    def __init__(self, *args: Any, **values: Any) -> None:
+        super().__init__(*args, **values)
+        self._places: dict[tuple[int, ...], Place] = {}
+
+    def layer_maps(self, batch: Batch, model: Model) -> LayerMaps:
+        """One forward pass, and a backward pass from the score to the layer only."""
+        place = self._place(model.module, batch.pixels)
+        with graph_from(place.layer) as captured:
+            selection = model.score(batch.pixels.detach(), self.params.target)
+            activation, gradient = activation_and_gradient(captured, place.layer, selection.scores)
+        return LayerMaps(activation, gradient, selection, place, batch)
+
+    def _place(self, module: nn.Module, pixels: Tensor) -> Place:
+        key = (id(module), *pixels.shape[1:])
+        if key not in self._places:
+            self._places[key] = _find_place(module, self.params.layer, pixels)
+        return self._places[key]
 
 
-_places: WeakKeyDictionary[nn.Module, dict[object, Place]] = WeakKeyDictionary()
-"""Per model: finding a layer and its grid costs forward passes, and is the same for every batch of one size."""
-
-
-def _place(module: nn.Module, layer: Layer, pixels: Tensor) -> Place:
-    known = _places.setdefault(module, {})
-    key = (layer, tuple(pixels.shape[1:]))
-    if key not in known:
-        known[key] = _find_place(module, layer, pixels)
-    return known[key]
-
-
-def _find_place(module: nn.Module, layer: Layer, pixels: Tensor) -> Place:
+def _find_place(module: nn.Module, layer: str | nn.Module, pixels: Tensor) -> Place:
     found = find_layer(module, layer, pixels)
-    with (
-        graph_from(found),
-        torch.no_grad(),
-    ):  # a layer without maps is refused here, before its grid is asked for
-        module(pixels[:1])
     field = derived_field(module, found, pixels)
     if field is not None:
         return Place(found, field.grid, "derived from the network's operators")

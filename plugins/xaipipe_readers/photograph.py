@@ -29,7 +29,7 @@ class Photograph(Slide):
         self._pixels = pixels
 
     def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray:
-        return self._pixels[y : y + h, x : x + w]
+        return self._pixels[y : y + h, x : x + w].copy()  # the caller may write into it
 
     @property
     def fingerprint(self) -> str:
@@ -103,7 +103,7 @@ def _bmp(path: Path) -> np.ndarray:
             "the BMP's header does not fit the file",
             got=f"{width} × {height} pixels of {bits} bits in {len(data)} bytes",
             where=path,
-            hint="convert it to PNG",
+            hint="the file is damaged or cut short, or compressed: convert it to PNG",
         )
     return imagecodecs.bmp_decode(data)
 

@@ -17,6 +17,8 @@ class Tiles(Loader):
 
     Misleads when: the tile is smaller than what the model needs to see. A tile at the slide's end is filled with the
     last row or column of pixels, and nothing there enters the result.
+
+    Example: `[load]` with `tile = 512` and `overlap = 64`
     """
 
     name = "tiles"

@@ -61,6 +61,9 @@ class Threshold(Segmenter):
 
     def segment(self, item: Explanation | Segmentation, fitted: float | None) -> Segmentation:
         item = _one_map(item)
+        if fitted is None and len(item) > 1:  # images that are no slide: each is a whole of its own
+            labels = [self.segment(_image(item, i), None).labels for i in range(len(item))]
+            return Segmentation(torch.cat(labels), ("evidence",), item)
         threshold = self.fit([self.survey(item)]) if fitted is None else fitted
         if not (item.values > threshold).any():  # interpolation exceeds no cell: most of a slide ends here
             labels = torch.zeros(len(item), *item.input_size, dtype=torch.int32, device=item.values.device)
@@ -72,6 +75,17 @@ class Threshold(Segmenter):
             # interpolating beside a hole: the mean of the cells that are there
             labels = (values > threshold * share) & (share >= 0.5)
         return Segmentation(labels.to(torch.int32), ("evidence",), item)
+
+
+def _image(item: Explanation, index: int) -> Explanation:
+    one = slice(index, index + 1)
+    return item.replace(
+        values=item.values[one],
+        valid=None if item.valid is None else item.valid[one],
+        targets=item.targets[one],
+        scores=item.scores[one],
+        tiles=item.tiles[one],
+    )
 
 
 def _one_map(item: Explanation | Segmentation) -> Explanation:

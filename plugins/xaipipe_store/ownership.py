@@ -20,7 +20,7 @@ def check_claim(output: Path, overwrite: bool) -> None:
         if not parent.exists():
             raise StorageError("the folder of the output does not exist", where=parent, hint=f"mkdir -p {parent}")
         if not parent.is_dir():
-            raise StorageError("the output's place is inside a file", where=parent, hint="choose another folder")
+            raise StorageError("the folder of the output is not a folder", where=parent)
         with tempfile.TemporaryFile(dir=parent) as probe:
             probe.write(b"x")
 

@@ -86,9 +86,12 @@ def test_lattice_counts_the_cells_whose_centre_is_on_the_level() -> None:
     ],
 )
 def test_tiles_that_would_not_meet_are_refused(tile: int, overlap: int, step: int, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    def lay() -> None:
         tiling = make_tiling(Blank(200, 200), 0, tile, overlap, 128)
         make_lattice(tiling, probe(tiling, step, 1.5))
+
+    with pytest.raises(UsageError, match=message):
+        lay()
 
 
 def test_a_map_that_leaves_a_border_of_its_tile_asks_for_overlap() -> None:

@@ -66,7 +66,7 @@ def test_labels_equal_labelling_the_whole_mask(slide: Path, tmp_path: Path) -> N
 
 
 def test_context_makes_tiles_equal_the_whole_image_in_one_piece(tmp_path: Path) -> None:
-    """With kernel 8 a cell looks 2 px beyond its tile; halos of 4 px give the whole image's map, up to Grad-CAM's 1/Z."""
+    """A cell that looks 2 px beyond its tile needs a halo of 4; then only Grad-CAM's 1/Z differs."""
     pixels = dotted(128, 128, [(62, 62), (70, 20), (64, 100)])
     path = write_tiled(tmp_path / "s.tif", pixels)
     model = RedFinder(kernel=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,16 +10,20 @@ import numpy as np
 import typer
 
 from xaipipe.api import explain_with
-from xaipipe.cli.flags import PASS_ON, read_flags
+from xaipipe.cli.flags import PASS_ON, split_flags
+from xaipipe.cli.outputs import check_output, npz_bytes, png_bytes, save
 from xaipipe.cli.session import Session, session_of
 from xaipipe.config import build_config, read_toml, with_settings
-from xaipipe.display import Picture, overlay
-from xaipipe.errors import StorageError, UsageError
-from xaipipe.models.sources import load_model
+from xaipipe.display import overlay
+from xaipipe.errors import UsageError
+from xaipipe.models.sources import WEIGHTS, load_model
 from xaipipe.pipeline import chosen_device
 from xaipipe.running.planning import required_preprocess
 from xaipipe.slides import open_slide
-from xaipipe.types import Explanation
+from xaipipe.types import Explanation, Slide
+
+_MOST_PIXELS = 1 << 28
+"""Resizing needs a dozen bytes for each."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 def explain(
     context: typer.Context,
-    image: Annotated[Path, typer.Argument(help="PNG, JPEG, BMP or TIFF.")],
+    image: Annotated[str, typer.Argument(help="PNG, JPEG, BMP or TIFF.")],
     model: Annotated[
         str | None, typer.Option(help="timm:NAME, torchvision:NAME, weights file, FILE.py:factory.")
     ] = None,
@@ -43,19 +48,26 @@ def explain(
     """Explain one photograph. Flags of the method follow, such as --layer and --target."""
     session = session_of(context)
     tables = _tables(config, settings, model, method)
-    name = tables["explain"]["method"]
+    name = _method_name(tables)
     kind = session.registry.method("explain", name)
-    tables["explain"].update(read_flags(context.args, kind.Params, name))
+    own = [option for param in context.command.params for option in param.opts if option.startswith("--")]
+    # where a flag of the method comes first, its name lands in `image`
+    flags, images = split_flags([image, *context.args], kind.Params, name, own)
+    if len(images) != 1:
+        raise UsageError("explain takes one image", got=" ".join(images) or "none")
+    tables["explain"].update(flags)
     built = build_config(tables, session.registry, config.resolve().parent if config else None)
-    output = output or Path(f"{image.stem}-{name}.png")
-    _check_output(output, overwrite)
-    slide = open_slide(session.registry, image)
     if built.model is None:
         raise UsageError("no model is given", expected="--model or a [model] table")
+    output = output or Path(f"{Path(images[0]).stem}-{name}.png")
+    check_output(output, overwrite)
+    device = chosen_device(built.run.device)
+    with closing(open_slide(session.registry, images[0])) as slide:
+        photograph = _whole(slide)
     loaded = load_model(built.model, built.preprocess, trust=trust, base=built.base)
-    loaded.module.to(chosen_device(built.run.device))
+    loaded.module.to(device)
     preprocess = required_preprocess(built, loaded)
-    rgb = preprocess.fit_photograph(slide.read(0, 0, 0, slide.levels[0].height, slide.levels[0].width))
+    rgb = preprocess.fit_photograph(photograph)
     pixels = preprocess.normalise(rgb)[None].to(loaded.device)
     params = dict(built.explainer.params)
     explanation = explain_with(session.registry, loaded, pixels, name, **params)
@@ -65,38 +77,54 @@ def explain(
 
 def _tables(config: Path | None, settings: list[str] | None, model: str | None, method: str | None) -> dict[str, Any]:
     tables = with_settings(read_toml(config) if config else {}, settings or [])
+    for table in ("model", "explain"):
+        if not isinstance(tables.get(table, {}), dict):
+            raise UsageError(f"'{table}' is a table", got=type(tables[table]).__name__, expected=f"[{table}]")
     tables.setdefault("explain", {}).setdefault("method", "gradcam")
     if model is not None:
-        tables.setdefault("model", {})["source"] = model
+        tables.setdefault("model", {})["source"] = _from_here(model)
     if method is not None and method != tables["explain"]["method"]:
         # the file's other keys belong to the file's method
         tables["explain"] = {"method": method}
     return tables
 
 
-def _check_output(output: Path, overwrite: bool) -> None:
-    if output.suffix not in (".png", ".npz"):
-        raise UsageError("unknown kind of output", got=output.name, expected="FILE.png or FILE.npz")
-    if output.exists() and not overwrite:
-        raise UsageError("the output exists already", where=output, hint="add --overwrite, or choose another name")
-    if not output.absolute().parent.is_dir():
-        raise StorageError("the folder of the output does not exist", where=output.absolute().parent)
+def _method_name(tables: dict[str, Any]) -> str:
+    name = tables["explain"]["method"]
+    if not isinstance(name, str):
+        raise UsageError("[explain] does not say which method", got=repr(name), expected='method = "NAME"')
+    return name
+
+
+def _from_here(source: str) -> str:
+    """A path typed on the command line is relative to where it was typed, not to the configuration."""
+    place, colon, factory = source.rpartition(":")
+    if place.endswith(".py"):
+        return f"{Path(place).absolute()}{colon}{factory}"
+    return str(Path(source).absolute()) if Path(source).suffix in WEIGHTS else source
+
+
+def _whole(slide: Slide) -> np.ndarray[Any, Any]:
+    """All pixels of a photograph."""
+    level = slide.levels[0]
+    if level.height * level.width > _MOST_PIXELS:
+        raise UsageError(
+            "the image is too large to be explained at once",
+            got=f"{level.width} × {level.height} pixels",
+            expected=f"at most {_MOST_PIXELS} pixels",
+            where=slide.path,
+            hint="`xaipipe run` explains it tile by tile",
+        )
+    return slide.read(0, 0, 0, level.height, level.width)
 
 
 def _write(output: Path, explanation: Explanation, rgb: np.ndarray[Any, Any]) -> None:
     if output.suffix == ".png":
         values = explanation.to_input()[0].float().cpu().sum(dim=0).numpy()
-        Picture(overlay(rgb, values)).save(output)
+        save(output, png_bytes(overlay(rgb, values)))
         return
-    try:
-        np.savez(
-            output,
-            values=explanation.values.float().cpu().numpy(),
-            scale=explanation.grid.scale,
-            offset=explanation.grid.offset,
-        )
-    except OSError as error:
-        raise StorageError("the output cannot be written", got=error.strerror, where=output) from None
+    values = explanation.values.float().cpu().numpy()
+    save(output, npz_bytes(values=values, scale=explanation.grid.scale, offset=explanation.grid.offset))
 
 
 def _tell(session: Session, explanation: Explanation, label: str, output: Path) -> None:

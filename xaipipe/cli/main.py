@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from xaipipe.cli import doctor, explain, methods, plugins, run
-from xaipipe.cli.session import Session
-from xaipipe.errors import UsageError, XaipipeError
+from xaipipe.cli.flags import GLOBAL_HINT
+from xaipipe.cli.session import Session, plain_console
+from xaipipe.errors import StorageError, UsageError, XaipipeError
 from xaipipe.registry import Registry
 
 INTERRUPTED = 130
@@ -30,12 +31,14 @@ class GlobalOptions:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; the console script hands it to `sys.exit`."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json = "--json" in arguments
     try:
         options = read_global_options(arguments)
         session = Session(Registry(options.blocked, options.files), options.json)
         answer = build_app(session.registry)(args=arguments, obj=session, prog_name="xaipipe", standalone_mode=False)
+        if answer == INTERRUPTED:  # typer answers an interruption by its code, without a word
+            raise KeyboardInterrupt
         return answer if isinstance(answer, int) else 0
     except XaipipeError as error:
         _report(str(error), error.exit_code, as_json)
@@ -43,11 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _report("interrupted", INTERRUPTED, as_json)
         return INTERRUPTED
+    except OSError as error:
+        refused = StorageError("the system refused", got=error.strerror or error, where=error.filename)
+        _report(str(refused), refused.exit_code, as_json)
+        return refused.exit_code
     except Exception as error:
-        if not hasattr(error, "format_message"):  # what typer raises over a command line it cannot read
-            raise
-        _report(f"{error.format_message()}\n  next: xaipipe --help", UsageError.exit_code, as_json)
-        return UsageError.exit_code
+        if hasattr(error, "format_message"):  # what typer raises over a command line it cannot read
+            _report(f"{error.format_message()}\n  next: {_help_of(error)}", UsageError.exit_code, as_json)
+            return UsageError.exit_code
+        traceback.print_exc()
+        _report(f"unexpected {type(error).__name__}: {error}", XaipipeError.exit_code, as_json)
+        return XaipipeError.exit_code
 
 
 def build_app(registry: Registry) -> typer.Typer:
@@ -63,7 +72,7 @@ def build_app(registry: Registry) -> typer.Typer:
     app.callback()(_global_options)
     for command in (explain, run, methods, plugins, doctor):
         command.add_to(app)
-    registry.hooks.hook.xaipipe_commands(app=app)
+    registry.call_each("xaipipe_commands", app=app)
     return app
 
 
@@ -73,8 +82,12 @@ def read_global_options(arguments: Sequence[str]) -> GlobalOptions:
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=")
+        if len(argument) > 2 and argument.startswith("-p"):  # -pno:NAME
+            name, equals, value = "-p", "=", argument[2:]
         if name in ("-p", "--plugin"):
             value = value if equals else next(rest, "")
+            if not value:
+                raise UsageError(f"{name} wants a value", expected="-p no:NAME or --plugin FILE.py")
             if name == "--plugin":
                 files.append(value)
             else:
@@ -106,16 +119,23 @@ def _global_options(
     """Explain vision models, from one photograph to a gigapixel whole-slide image."""
 
 
+def _help_of(error: Any) -> str:
+    if getattr(error, "option_name", None) in ("--json", "--plugin", "-p"):
+        return GLOBAL_HINT
+    context = getattr(error, "ctx", None)
+    return f"{context.command_path} --help" if context else "xaipipe --help"
+
+
 def _report(message: str, exit_code: int, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps({"error": message, "exit_code": exit_code}) + "\n")
         return
     first, *rest = message.splitlines()
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = plain_console(stderr=True, soft_wrap=True)
     console.print("error:", style="bold red", end=" ")
-    console.print(first, markup=False)
+    console.print(first)
     for line in rest:
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def run_as_script() -> Any:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from xaipipe.cli.session import Session, session_of
 from xaipipe.errors import UsageError, did_you_mean
-from xaipipe.params import rows
+from xaipipe.params import rows, schema_of
 from xaipipe.stages import Stage
 
 
@@ -48,7 +48,7 @@ def _list(session: Session, known: list[tuple[type[Stage], str]]) -> None:
 
 def _show(session: Session, method: type[Stage], plugin: str) -> None:
     if session.json:
-        session.emit(_facts(method, plugin) | {"schema": method.Params.model_json_schema()})
+        session.emit(_facts(method, plugin) | {"schema": schema_of(method.Params)})
         return
     session.out.print(f"{method.name}  ({method.kind}, plugin {plugin})", style="bold")
     for paragraph in (inspect.getdoc(method) or "").split("\n\n"):

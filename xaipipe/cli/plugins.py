@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from xaipipe.cli.session import session_of
 
@@ -25,5 +26,5 @@ def plugins(context: typer.Context) -> None:
     for column in ("plugin", "from", "state", "reason"):
         table.add_column(column)
     for plugin in known:
-        table.add_row(plugin.name, plugin.origin, f"[{_STYLES[plugin.state]}]{plugin.state}[/]", plugin.reason)
+        table.add_row(plugin.name, plugin.origin, Text(plugin.state, _STYLES[plugin.state]), plugin.reason)
     session.out.print(table)

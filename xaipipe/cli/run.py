@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -36,16 +37,17 @@ def run(
     elif not dry_run:
         raise UsageError("no output is given", expected="-o NAME.zarr")
     prepared = pipeline.prepare(slide)
-    if dry_run:
-        if session.json:
-            session.emit(plan_facts(prepared))
-        else:
-            print_plan(session.out, prepared)
-        return
-    if not session.json:
-        print_plan(session.err, prepared)
-    with progress_of(session, prepared):
-        summary = pipeline.execute(prepared)
+    with closing(prepared.plan.tiling.slide):
+        if dry_run:
+            if session.json:
+                session.emit(plan_facts(prepared))
+            else:
+                print_plan(session.out, prepared)
+            return
+        if not session.json:
+            print_plan(session.err, prepared)
+        with progress_of(session, prepared):
+            summary = pipeline.execute(prepared)
     if session.json:
         session.emit(summary_facts(summary))
     else:

@@ -20,12 +20,17 @@ class Session:
 
     registry: Registry
     json: bool
-    out: Console = field(default_factory=lambda: Console(highlight=False))
-    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    out: Console = field(default_factory=lambda: plain_console())
+    err: Console = field(default_factory=lambda: plain_console(stderr=True))
 
     def emit(self, facts: Mapping[str, Any]) -> None:
         """Facts for machines, on stdout."""
         sys.stdout.write(json.dumps(facts, default=str) + "\n")
+
+
+def plain_console(**options: Any) -> Console:
+    """A console that prints what it is given: brackets in names, shapes and reasons are not markup."""
+    return Console(highlight=False, markup=False, emoji=False, **options)
 
 
 def session_of(context: typer.Context) -> Session:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -53,16 +54,15 @@ def last_spatial_layer(model: nn.Module, pixels: Tensor) -> NamedLayer:
     """The last layer to put out maps with more than one cell; of nested ones the outermost."""
     last: list[NamedLayer] = []
 
-    def note(layer: NamedLayer, output: Any) -> None:
+    def note(layer: NamedLayer, output: Any) -> None:  # returns nothing, so that outputs stay as they are
         if is_map(output) and output.shape[-1] * output.shape[-2] > 1:
             last[:] = [layer]
 
     with ExitStack() as hooks, torch.no_grad():
         for name, module in model.named_modules():
             if name and not isinstance(module, _RESHAPERS):
-                layer = NamedLayer(name, module)
-                hooks.enter_context(_watch(module, lambda output, layer=layer: note(layer, output)))
-        model(pixels[:1])
+                hooks.enter_context(watch(module, partial(note, NamedLayer(name, module))))
+        model(pixels[:1].clone())  # a model may work in place
     if not last:
         raise UsageError(
             "no layer of the model puts out maps [N, C, h, w]",
@@ -70,6 +70,13 @@ def last_spatial_layer(model: nn.Module, pixels: Tensor) -> NamedLayer:
             hint="name a layer, or use a method that needs none (saliency)",
         )
     return last[0]
+
+
+def require_map(layer: NamedLayer, output: Any) -> None:
+    """Refuse a layer that puts out something else than maps."""
+    if not is_map(output):
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise UsageError(f"layer '{layer.name}' has no spatial output", got=got, expected="a tensor [N, C, h, w]")
 
 
 def is_map(output: Any) -> bool:
@@ -92,15 +99,13 @@ def graph_from(layer: NamedLayer) -> Iterator[Captured]:
     captured = Captured()
 
     def cut(output: Any) -> Tensor:
-        if not is_map(output):
-            got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise UsageError(f"layer '{layer.name}' has no spatial output", got=got, expected="a tensor [N, C, h, w]")
+        require_map(layer, output)
         torch.set_grad_enabled(True)  # until the surrounding no_grad ends
         captured.activation = output.detach().requires_grad_()
         # a copy goes on, so that an in-place operator behind the layer cannot overwrite the leaf
         return captured.activation.clone()
 
-    with torch.no_grad(), _watch(layer.module, cut):
+    with torch.no_grad(), watch(layer.module, cut):
         yield captured
 
 
@@ -120,8 +125,8 @@ def activation_and_gradient(captured: Captured, layer: NamedLayer, scores: Tenso
 
 
 @contextmanager
-def _watch(module: nn.Module, look: Any) -> Iterator[None]:
-    """Call `look(output)` after the module ran in this thread; what it returns replaces the output."""
+def watch(module: nn.Module, look: Callable[[Any], Any]) -> Iterator[None]:
+    """Call `look(output)` after the module ran in this thread; what it returns, if anything, replaces the output."""
     owner = threading.get_ident()
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:

@@ -83,7 +83,7 @@ class Model:
 
     def _run(self, pixels: Tensor) -> Tensor:
         try:
-            outputs: Tensor = self.module(pixels)
+            outputs: Tensor = self.module(pixels.clone())  # a model may work in place
         except (XaipipeError, torch.OutOfMemoryError):  # a hook's own words; too large a batch
             raise
         except Exception as error:

@@ -32,7 +32,7 @@ class ModelSettings(Params):
     )
     arch: str | None = Field(None, description="timm:NAME or torchvision:NAME, where source is a file of weights")
     weights: str | None = Field(None, description="path handed to a factory as its only argument")
-    labels: str | None = Field(None, description="text file with one label a line, in the order of the outputs")
+    labels: str | None = Field(None, description="text file, a label a line (numbered or not), in the outputs' order")
     pretrained: bool = Field(True, description="published weights for timm: and torchvision: sources")
 
 
@@ -252,9 +252,13 @@ def _labels(settings: ModelSettings, base: Path) -> tuple[str, ...]:
     if not path.is_file():
         raise InputError("there is no such file of labels", where=path)
     try:
-        return tuple(path.read_text(encoding="utf-8").splitlines())
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
         raise InputError("the labels are not text in UTF-8", got=str(error), where=path) from None
+    numbered = [line.partition(" ") for line in lines]
+    if all(number == str(index) for index, (number, _, _) in enumerate(numbered)):
+        return tuple(label.strip() for _, _, label in numbered)  # "0  background", "1  tench", …
+    return tuple(lines)
 
 
 def _brief(error: BaseException) -> str:

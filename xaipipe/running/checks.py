@@ -94,6 +94,7 @@ def _check_batch(check: _Check, tiles: Any, batch: Batch) -> None:
     check.dtype("pixels", batch.pixels, _FLOATS, "floating point")
     check.finite("pixels", batch.pixels)
     check.shape("a validity mask", batch.valid, (n, *batch.pixels.shape[2:]))
+    check.dtype("a validity mask", batch.valid, (torch.bool,), "bool")
 
 
 def _check_explanation(check: _Check, item: Any, result: Explanation) -> None:
@@ -121,7 +122,7 @@ def _check_explanation(check: _Check, item: Any, result: Explanation) -> None:
 
 
 def _check_segmentation(check: _Check, result: Segmentation) -> None:
-    check.shape("labels", result.labels, (len(result.explanation), "h", "w"))
+    check.shape("labels", result.labels, (len(result.explanation), *result.explanation.input_size))
     check.dtype("labels", result.labels, _INTEGERS, "integers")
 
 

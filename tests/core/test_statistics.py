@@ -1,0 +1,50 @@
+"""A histogram that needs no range, gathered in any order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.filters import threshold_otsu
+
+from xaipipe import Histogram
+
+BIN = 1 / 128
+floats = st.floats(-(2.0**99), 2.0**99, width=32).filter(lambda value: value == 0 or abs(value) > 1e-30)
+
+
+@given(st.lists(floats, min_size=1, max_size=200), st.integers(0, 200), st.randoms())
+def test_parts_in_any_order_give_the_histogram_of_the_whole(values: list[float], cut: int, order: object) -> None:
+    whole = np.asarray(values, np.float32)
+    parts = [Histogram.of(whole[:cut]), Histogram.of(whole[cut:])]
+    order.shuffle(parts)
+    np.testing.assert_array_equal(Histogram.merged(parts).counts, Histogram.of(whole).counts)
+
+
+@given(st.lists(floats, min_size=1, max_size=200), st.floats(0, 100))
+def test_a_percentile_is_a_value_of_the_data_to_a_bin(values: list[float], share: float) -> None:
+    data = np.asarray(values, np.float32)
+    expected = np.quantile(data, share / 100, method="inverted_cdf")
+    assert Histogram.of(data).percentile(share) == pytest.approx(float(expected), rel=BIN, abs=1e-30)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_otsu_is_scikit_images_to_its_bins(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    data = np.concatenate([random.normal(2, 0.3, 4000), random.normal(6, 0.5, 3000)]).astype(np.float32)
+    ours, theirs = Histogram.of(data).otsu(), threshold_otsu(data, nbins=1024)
+    share = np.mean((data > ours) != (data > theirs))
+    assert share < 0.01
+
+
+def test_nan_is_left_out_and_zeros_of_both_signs_are_one() -> None:
+    histogram = Histogram.of(np.asarray([np.nan, 0.0, -0.0, 1.0], np.float32))
+    assert histogram.count == 3
+    assert np.count_nonzero(histogram.counts) == 2
+    assert histogram.percentile(50) == 0.0
+
+
+@pytest.mark.parametrize(("values", "expected"), [([], 0.0), ([3.0, 3.0], 3.0)])
+def test_otsu_of_one_value_or_none(values: list[float], expected: float) -> None:
+    assert Histogram.of(np.asarray(values, np.float32)).otsu() == pytest.approx(expected, rel=BIN)

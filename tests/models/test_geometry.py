@@ -1,0 +1,185 @@
+"""Where cells lie: the derived grid against closed forms, and against what gradients show.
+
+A cell's centre is where its squared gradient has its centroid, on average over weights. Single random weights move
+the centroid; so it is averaged over channels, and over models of one architecture with weights of their own.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xaipipe.models.geometry import cell_centroid, derived_field, measured_grid
+from xaipipe.models.layers import NamedLayer
+
+SIZE = 48
+MODELS = 6
+
+
+class Net(nn.Module):
+    """Some operators, ending in the layer that is looked at."""
+
+    def __init__(self, build: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.body = build()
+        self.last = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.body(x)).mean(dim=(2, 3))
+
+
+class Does(nn.Module):
+    """Modules, and what is done with them."""
+
+    def __init__(self, does: Callable[..., Tensor], *parts: nn.Module) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        self.does = does
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.does(x, *self.parts)
+
+
+def conv(channels: int = 3, *args: int, **kwargs: object) -> nn.Conv2d:
+    return nn.Conv2d(channels, 8, *args, **kwargs)
+
+
+def channels_last_block(x: Tensor, stem: nn.Module, mix: nn.Module) -> Tensor:
+    maps = stem(x)
+    return maps + mix(F.layer_norm(maps.permute(0, 2, 3, 1), (8,))).permute(0, 3, 1, 2)
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "strided convolutions": lambda: nn.Sequential(conv(3, 3, 2, 1), nn.ReLU(), conv(8, 3, 2, 1)),
+    "even kernels": lambda: nn.Sequential(conv(3, 4, 4), nn.GELU(), conv(8, 2, 2)),
+    "no padding": lambda: nn.Sequential(conv(3, 7, 2), nn.ReLU(), conv(8, 3)),
+    "dilation": lambda: nn.Sequential(conv(3, 3, 1, 2, dilation=2), conv(8, 3, 2, 3, dilation=3)),
+    "different along y and x": lambda: conv(3, (3, 5), stride=(2, 4), padding=(0, 2)),
+    "asymmetric padding": lambda: Does(lambda x, c: c(F.pad(x, (0, 1, 2, 3))), conv(3, 3, 2)),
+    "negative padding": lambda: Does(lambda x, c: F.pad(c(x), (-2, -1, -1, -3)), conv(3, 3, 2, 1)),
+    "same padding, odd": lambda: conv(3, 5, padding="same"),
+    "same padding, even": lambda: nn.Sequential(conv(3, 4, padding="same"), conv(8, 2, padding="same", dilation=3)),
+    "max pooling": lambda: nn.Sequential(conv(3, 3, 1, 1), nn.MaxPool2d(3, 2, 1)),
+    "ceil mode": lambda: nn.Sequential(conv(3, 3, 2), nn.MaxPool2d(2, 2, ceil_mode=True)),
+    "average pooling": lambda: nn.Sequential(conv(3, 3, 1, 1), nn.AvgPool2d(2), conv(8, 3, 2, 1)),
+    "adaptive pooling": lambda: nn.Sequential(conv(3, 3, 2, 1), nn.AdaptiveAvgPool2d((8, 6))),
+    "adaptive max pooling": lambda: nn.Sequential(conv(3, 3, 2, 1), nn.AdaptiveMaxPool2d(8)),
+    "nearest upsampling": lambda: nn.Sequential(conv(3, 3, 4, 1), nn.Upsample(scale_factor=2)),
+    "bilinear upsampling": lambda: nn.Sequential(conv(3, 3, 4, 1), nn.Upsample(scale_factor=4, mode="bilinear")),
+    "aligned corners": lambda: nn.Sequential(
+        conv(3, 3, 4, 1), nn.Upsample(size=(45, 34), mode="bilinear", align_corners=True)
+    ),
+    "transposed convolution": lambda: nn.Sequential(conv(3, 3, 4, 1), nn.ConvTranspose2d(8, 8, 4, 2, 1)),
+    "transposed, odd kernel": lambda: nn.Sequential(conv(3, 3, 4, 1), nn.ConvTranspose2d(8, 8, 3, 2, 1, 1)),
+    "channels last": lambda: Does(channels_last_block, conv(3, 4, 4), nn.Linear(8, 8)),
+    "transposed there and back": lambda: Does(
+        lambda x, c: F.gelu(c(x).transpose(2, 3)).transpose(2, 3), conv(3, 3, (2, 1), 1)
+    ),
+    "residual": lambda: Does(lambda x, a, b, c: a(x) + c(b(x)), conv(3, 1, 2), conv(3, 3, 2, 1), conv(8, 3, 1, 1)),
+    "concatenation": lambda: Does(
+        lambda x, a, b: torch.cat([a(x), b(x)], 1), conv(3, 3, 2, 1), nn.Sequential(conv(3, 5, 2, 2), nn.ReLU())
+    ),
+    "slicing": lambda: Does(lambda x, c: c(x)[:, 1:, 3:-2, 1::2], conv(3, 3, 1, 1)),
+    "slicing with an ellipsis": lambda: Does(lambda x, c: c(x)[..., 2:, ::3], conv(3, 3, 1, 1)),
+    "squeeze and excitation": lambda: Does(
+        lambda x, c, g: c(x) * torch.sigmoid(g(c(x).mean((2, 3), keepdim=True))), conv(3, 3, 2, 1), conv(8, 1)
+    ),
+}  # fmt: skip
+
+
+def made(name: str, seed: int = 0) -> tuple[Net, NamedLayer]:
+    torch.manual_seed(seed)
+    net = Net(NETS[name]).eval()
+    return net, NamedLayer("last", net.last)
+
+
+def random_image(seed: int = 0) -> Tensor:
+    return torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+
+
+def map_size(net: Net) -> tuple[int, int]:
+    height, width = net.body(random_image()).shape[2:]
+    return int(height), int(width)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("name", NETS)
+def test_a_cells_gradient_is_centred_where_the_grid_says(name: str) -> None:
+    """On average over two neighbours: one upsampled cell may see no more than its twin does."""
+    field = derived_field(*made(name), random_image())
+    assert field is not None, "an operator has no rule"
+    y, x = (n // 2 for n in map_size(made(name)[0]))
+    cells = [(y + i, x + j) for i in (0, 1) for j in (0, 1)]
+    seen = [cell_centroid(*made(name, seed), random_image(seed), cell) for cell in cells for seed in range(MODELS)]
+    for axis, first in ((0, y), (1, x)):
+        stated = field.grid.centres(axis, first + 2)[-2:].mean()
+        assert abs(sum(centre[axis] for centre in seen) / len(seen) - stated) < 1, f"axis {axis}"
+
+
+@pytest.mark.parametrize("name", ["strided convolutions", "asymmetric padding", "channels last"])
+def test_neighbouring_cells_lie_one_scale_apart(name: str) -> None:
+    net, layer = made(name)
+    measured = measured_grid(net, layer, random_image())
+    field = derived_field(net, layer, random_image())
+    assert field is not None
+    assert measured.scale == pytest.approx(field.scale, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("net", "scale", "offset", "receptive"),
+    [
+        (nn.Identity(), 1, 0, 1),
+        (conv(3, 3, 2, 1), 2, 0, 3),
+        (conv(3, 4, 4), 4, 1.5, 4),
+        (conv(3, 3, 1, 2, dilation=2), 1, 0, 5),
+        (conv(3, 2, padding="same"), 1, 0.5, 2),
+        (nn.Sequential(conv(3, 7, 2, 3), nn.MaxPool2d(3, 2, 1), conv(8, 3, 2, 1)), 8, 0, 19),
+        (nn.AvgPool2d(2), 2, 0.5, 2),
+        (nn.MaxPool2d(2, stride=1), 1, 0.5, 2),
+        (nn.AdaptiveAvgPool2d(12), 4, 1.5, 4),
+        (nn.Upsample(scale_factor=2), 0.5, -0.25, None),
+        (nn.Sequential(nn.AvgPool2d(4), nn.ConvTranspose2d(3, 3, 2, 2)), 2, 0.5, None),
+        (nn.ZeroPad2d((1, 0, 1, 0)), 1, -1, 1),
+    ],
+)
+def test_the_closed_form_is_exact(net: nn.Module, scale: float, offset: float, receptive: float | None) -> None:
+    model = Net(lambda: net)
+    field = derived_field(model, NamedLayer("last", model.last), random_image())
+    assert field is not None
+    assert (field.scale, field.offset) == ((scale, scale), (offset, offset))
+    if receptive is not None:
+        assert field.receptive == (receptive, receptive)
+
+
+def test_resnets_stem_and_stages_have_stride_32_and_no_offset() -> None:
+    """Half-pixel upsampling would put cell 0 at 15.5."""
+    stages = [conv(3, 7, 2, 3), nn.MaxPool2d(3, 2, 1)] + [conv(8, 3, 2, 1) for _ in range(3)]
+    model = Net(lambda: nn.Sequential(*stages))
+    field = derived_field(model, NamedLayer("last", model.last), torch.zeros(1, 3, 224, 224))
+    assert field is not None
+    assert (field.scale, field.offset) == ((32, 32), (0, 0))
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        pytest.param(lambda x: x.flatten(2).unflatten(2, x.shape[2:]), id="flattened"),
+        pytest.param(lambda x: x.transpose(2, 3), id="turned"),
+        pytest.param(lambda x: F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2), id="shuffled"),
+    ],
+)
+def test_an_operator_without_a_rule_is_admitted(forget: Callable[[Tensor], Tensor]) -> None:
+    model = Net(lambda: Does(lambda x, c: forget(c(x)), conv(3, 3, 2, 1)))
+    assert derived_field(model, NamedLayer("last", model.last), random_image()) is None
+
+
+def test_looking_leaves_neither_hooks_nor_marks() -> None:
+    net, layer = made("residual")
+    image = random_image()
+    derived_field(net, layer, image)
+    cell_centroid(net, layer, image, (3, 3))
+    assert not vars(image)
+    assert not any(part._forward_hooks for part in net.modules())
+    assert all(weight.grad is None for weight in net.parameters())

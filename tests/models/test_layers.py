@@ -1,0 +1,103 @@
+"""Layers: by name, by module, or the last one with space; what has no maps is refused."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import xaipipe
+from xaipipe import UsageError
+from xaipipe.models.layers import Captured, NamedLayer, activation_and_gradient, find_layer
+
+
+class Branches(nn.Module):
+    """A layer whose output the scores ignore, one that gives tokens, and one that gives a pair."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 4, 3, padding=1)
+        self.ignored = nn.Conv2d(4, 4, 1)
+        self.tokens = nn.Flatten(2)
+        self.pair = Pair()
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.body(x)
+        self.ignored(maps)
+        self.pair(maps)
+        return self.head(self.tokens(maps).mean(dim=2))
+
+
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+@pytest.fixture
+def branches() -> nn.Module:
+    torch.manual_seed(0)
+    return Branches().eval()
+
+
+def test_auto_is_the_last_layer_with_more_than_one_cell(tiny: nn.Module, images: Tensor) -> None:
+    assert find_layer(tiny, "auto", images).name == "3"
+
+
+def test_auto_takes_the_outermost_of_nested_layers(tiny: nn.Module, images: Tensor) -> None:
+    nested = nn.Sequential(tiny[:4], tiny[4:])
+    assert find_layer(nested, "auto", images).name == "0"
+
+
+def test_a_layer_is_found_by_name_and_by_module(tiny: nn.Module, images: Tensor) -> None:
+    assert find_layer(tiny, "2", images).module is tiny[2]
+    assert find_layer(tiny, tiny[2], images).name == "2"
+
+
+def test_a_map_is_the_same_by_name_and_by_module(tiny: nn.Module, images: Tensor) -> None:
+    by_name, by_module = (xaipipe.explain(tiny, images, target=0, layer=layer) for layer in ("2", tiny[2]))
+    assert torch.equal(by_name.values, by_module.values)
+
+
+def test_a_misspelt_layer_gets_the_nearest_one(branches: nn.Module, images: Tensor) -> None:
+    with pytest.raises(UsageError) as caught:
+        xaipipe.explain(branches, images, layer="boddy")
+    assert str(caught.value) == ("the model has no layer 'boddy'\n  where: Branches\n  next: did you mean 'body'?")
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("", "the model has no layer ''"),
+        ("tokens", r"layer 'tokens' has no spatial output\n  got: \(1, 4, 1024\)\n  expected: a tensor \[N, C, h, w\]"),
+        ("head", r"layer 'head' has no spatial output\n  got: \(1, 2\)"),
+        ("pair", "layer 'pair' has no spatial output\n  got: tuple"),
+        ("ignored", "the target does not depend on layer 'ignored'"),
+    ],
+)
+def test_a_layer_that_cannot_be_explained_says_why(
+    branches: nn.Module, images: Tensor, layer: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        xaipipe.explain(branches, images, layer=layer, target=0)
+
+
+def test_a_layer_that_was_never_run_is_named() -> None:
+    layer = NamedLayer("never", nn.Identity())
+    with pytest.raises(UsageError, match="layer 'never' was not run by the model's forward pass"):
+        activation_and_gradient(Captured(), layer, torch.zeros(1, requires_grad=True))
+
+
+def test_a_module_of_another_model_is_refused(tiny: nn.Module, images: Tensor) -> None:
+    with pytest.raises(UsageError, match="the layer is not part of the model\n  got: Conv2d\n  where: Sequential"):
+        xaipipe.explain(tiny, images, layer=nn.Conv2d(1, 1, 1))
+
+
+def test_a_model_without_maps_points_to_a_method_that_needs_none(images: Tensor) -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
+    with pytest.raises(UsageError, match=r"no layer of the model puts out maps .*\n.*\n  next: .*saliency"):
+        xaipipe.explain(flat, images)
+
+
+@pytest.mark.parametrize("layer", [3, None, ["2"]])
+def test_what_is_no_layer_is_refused(tiny: nn.Module, images: Tensor, layer: object) -> None:
+    with pytest.raises(UsageError, match="expected: a layer's dotted name, a module of the model, or 'auto'"):
+        xaipipe.explain(tiny, images, layer=layer)

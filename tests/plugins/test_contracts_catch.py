@@ -1,0 +1,325 @@
+"""Every check of the explainers' contract fails for a method that breaks its promise, and only for that."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import pytest
+import torch
+from pydantic import AfterValidator, ConfigDict, Field, Strict
+from torch import Tensor
+
+from xaipipe import Batch, BoundaryError, Explainer, ExplainerParams, Explanation, Grid, Model, UsageError
+from xaipipe.testing import ExplainerContract
+
+
+class Honest(Explainer):
+    """What each pixel contributes to a linear score: x · ∂y/∂x.
+
+    Misleads when: the model is not linear.
+
+    Example: `xaipipe.explain(model, x, method="honest")`
+
+    Reference: none, it is for this test.
+    """
+
+    name = "honest"
+
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        pixels = batch.pixels.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            selection = model.score(pixels.clone(), self.params.target)
+            (gradient,) = torch.autograd.grad(selection.scores.sum(), pixels)
+        return Explanation(
+            values=self.finished(pixels.detach() * gradient, model),
+            grid=Grid(),
+            targets=selection.targets,
+            scores=selection.scores.detach(),
+            input_size=tuple(pixels.shape[2:]),
+        )
+
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        """Where most of the methods below go wrong."""
+        return values
+
+
+class Sampled(Honest):
+    class Params(ExplainerParams):
+        seed: int = Field(0, description="of the noise")
+
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values + torch.randn(values.shape[1:], generator=torch.Generator().manual_seed(self.params.seed))
+
+
+class NamedForPeople(Honest):
+    name = "My Method"
+
+
+class Undocumented(Honest):
+    """It shows something."""
+
+
+class Undescribed(Honest):
+    class Params(ExplainerParams):
+        steps: int = 5
+
+
+class Drifting(Honest):
+    class Params(ExplainerParams):
+        steps: Annotated[int, AfterValidator(lambda steps: steps + 1)] = Field(5, description="one more each time")
+
+
+class Aliased(Honest):
+    class Params(ExplainerParams):
+        steps: int = Field(5, alias="numberOfSteps", description="known by another name in files")
+
+
+class OnlyFromPython(Honest):
+    class Params(ExplainerParams):
+        pair: Annotated[tuple[int, int], Strict()] = Field((1, 2), description="TOML knows no tuples")
+
+
+class TakesAnything(Honest):
+    class Params(ExplainerParams):
+        model_config = ConfigDict(extra="ignore")
+
+
+class NotANumber(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return torch.full_like(values, torch.nan)
+
+
+class KeepsTheGraph(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values.requires_grad_()
+
+
+class Misplaced(Honest):
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        return super().explain(batch, model).replace(grid=Grid((2.0, 2.0)))
+
+
+class Transposed(Honest):
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        return super().explain(batch, model).replace(values=super().explain(batch, model).values.mT)
+
+
+class Probabilities(Honest):
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        explanation = super().explain(batch, model)
+        return explanation.replace(scores=explanation.scores.sigmoid())
+
+
+class Overflowing(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values.half() * 1e9 if values.dtype == torch.bfloat16 else values
+
+
+class OnePerCentOff(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values * 1.01
+
+
+class Magnitude(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values.abs()
+
+
+class Normalised(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values / values.abs().amax(dim=(1, 2, 3), keepdim=True)
+
+
+class NormalisedPerBatch(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values / values.abs().max()
+
+
+class LooksAtNeighbours(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values - 0.1 * values.mean(dim=0, keepdim=True)
+
+
+class GlobalNoise(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values + torch.randn_like(values)
+
+
+class SeedsEverybody(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        torch.manual_seed(0)
+        return values
+
+
+class IgnoresItsSeed(Sampled):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values + torch.randn(values.shape[1:], generator=torch.Generator().manual_seed(0))
+
+
+class HearsOtherThreads(Honest):
+    """Its hook fires for whoever runs the model."""
+
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        heard: list[Tensor] = []
+        handle = model.module.block.register_forward_hook(lambda _m, _i, output: heard.append(output.detach().clone()))
+        try:
+            return super().explain(batch, model).replace(values=heard[-1])
+        finally:
+            handle.remove()
+
+
+class TrustsTheGradMode(Honest):
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        explanation = super().explain(batch, model)
+        return explanation.replace(values=explanation.values * torch.is_grad_enabled())
+
+
+class WritesIntoTheInput(Honest):
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        batch.pixels.add_(1)
+        return super().explain(batch, model)
+
+
+class TracksTheInput(Honest):
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        batch.pixels.requires_grad_()
+        return super().explain(batch, model)
+
+
+class LetsTheModelWrite(Honest):
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        with torch.no_grad():
+            model.module(batch.pixels)  # to look at something
+        return super().explain(batch, model)
+
+
+class LeaksAHook(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        model.module.head.register_forward_hook(lambda *_: None)
+        return values
+
+
+class AccumulatesGradients(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        model.module.head.weight.grad += 1
+        return values
+
+
+class FreezesParameters(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        model.module.requires_grad_(False)
+        return values
+
+
+class UpdatesStatistics(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        model.module.norm.running_mean.add_(0.01)
+        return values
+
+
+class ReplacesALayer(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        model.module.relu = torch.nn.ReLU(inplace=True).eval()
+        return values
+
+
+class SwitchesGradientsOff(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        torch.set_grad_enabled(False)
+        return values
+
+
+class GoesBackToTraining(Honest):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        model.module.train()
+        return values
+
+
+CASES = [
+    (NamedForPeople, "test_name_and_kind_are_usable_on_a_command_line"),
+    (Undocumented, "test_docstring_says_what_it_shows_and_when_it_misleads"),
+    (Undescribed, "test_every_parameter_has_a_description"),
+    (Drifting, "test_parameters_come_back_from_their_dump"),
+    (Aliased, "test_parameters_have_a_json_schema"),
+    (OnlyFromPython, "test_parameters_can_be_given_as_toml_and_as_flags"),
+    (TakesAnything, "test_unknown_parameter_is_refused_with_a_hint"),
+    (NotANumber, "test_returns_one_finite_map_an_image"),
+    (KeepsTheGraph, "test_returns_one_finite_map_an_image"),
+    (Misplaced, "test_cells_of_an_oblong_image_lie_on_it"),
+    (Transposed, "test_cells_of_an_oblong_image_lie_on_it"),
+    (Probabilities, "test_scores_are_the_models_for_the_targets"),
+    (Overflowing, "test_half_precision_gives_finite_values"),
+    (OnePerCentOff, "test_exact_on_a_linear_model"),
+    (Magnitude, "test_conserves_the_score_of_a_linear_model"),
+    (Normalised, "test_values_are_not_normalised"),
+    (NormalisedPerBatch, "test_values_are_not_normalised"),
+    (NormalisedPerBatch, "test_batch_equals_images_one_by_one"),
+    (LooksAtNeighbours, "test_batch_equals_images_one_by_one"),
+    (GlobalNoise, "test_same_call_gives_same_bits"),
+    (GlobalNoise, "test_global_random_state_is_left_alone"),
+    (SeedsEverybody, "test_global_random_state_is_left_alone"),
+    (IgnoresItsSeed, "test_another_seed_gives_another_sample"),
+    (HearsOtherThreads, "test_two_threads_explain_one_model_at_once"),
+    (TrustsTheGradMode, "test_works_where_gradients_are_off"),
+    (WritesIntoTheInput, "test_input_is_not_modified"),
+    (TracksTheInput, "test_input_is_not_modified"),
+    (LetsTheModelWrite, "test_model_that_writes_into_its_input_is_explained_all_the_same"),
+    (LeaksAHook, "test_model_is_left_as_it_was_found"),
+    (AccumulatesGradients, "test_model_is_left_as_it_was_found"),
+    (FreezesParameters, "test_model_is_left_as_it_was_found"),
+    (UpdatesStatistics, "test_model_is_left_as_it_was_found"),
+    (ReplacesALayer, "test_model_is_left_as_it_was_found"),
+    (SwitchesGradientsOff, "test_model_is_left_as_it_was_found"),
+    (GoesBackToTraining, "test_model_in_training_mode_is_explained_in_evaluation_mode"),
+]
+
+
+def contract_of(method: type[Explainer]) -> type[ExplainerContract]:
+    """The contract as the method's author would declare it."""
+
+    class Contract(ExplainerContract):
+        scales_with_score = True
+        conserves = True
+
+        def expected_on_linear(self, weight: Tensor, x: Tensor, target: int) -> Tensor:
+            return weight[target] * x
+
+    Contract.method = method
+    return Contract
+
+
+@pytest.mark.parametrize(("broken", "check"), CASES, ids=lambda part: getattr(part, "__name__", part))
+def test_broken_method_is_caught(broken: type[Explainer], check: str, run_check: Any) -> None:
+    try:
+        with pytest.raises((AssertionError, BoundaryError, UsageError, pytest.fail.Exception)):
+            run_check(contract_of(broken), check)
+    finally:
+        torch.set_grad_enabled(True)
+
+
+@pytest.mark.parametrize("check", sorted({check for _, check in CASES}))
+def test_honest_method_passes(check: str, run_check: Any) -> None:
+    run_check(contract_of(Sampled if "seed" in check else Honest), check)
+
+
+def test_every_check_catches_somebody(checks_of: Any) -> None:
+    assert {check for _, check in CASES} == checks_of(ExplainerContract)
+
+
+class Undeclared(ExplainerContract):
+    method = Honest
+    params: ClassVar = {}
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "test_exact_on_a_linear_model",
+        "test_conserves_the_score_of_a_linear_model",
+        "test_values_are_not_normalised",
+        "test_another_seed_gives_another_sample",
+    ],
+)
+def test_what_is_not_declared_is_skipped_and_says_so(check: str, run_check: Any) -> None:
+    with pytest.raises(pytest.skip.Exception, match=r"the class|the method"):
+        run_check(Undeclared, check)

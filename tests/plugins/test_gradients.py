@@ -1,0 +1,38 @@
+"""Methods that read the model's gradient: the contract, and the exact answer of each."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+import xaipipe
+from xaipipe.testing import ExplainerContract, SmallCnn, images
+from xaipipe_gradients.saliency import Saliency
+
+
+class TestSaliency(ExplainerContract):
+    method = Saliency
+    scales_with_score = True
+
+    def expected_on_linear(self, weight: Tensor, x: Tensor, target: int) -> Tensor:
+        return weight[target].expand_as(x)
+
+
+class TestSaliencyMagnitude(ExplainerContract):
+    method = Saliency
+    params: ClassVar = {"magnitude": True}
+    scales_with_score = True
+
+    def expected_on_linear(self, weight: Tensor, x: Tensor, target: int) -> Tensor:
+        return weight[target].abs().amax(dim=0).expand(len(x), 1, -1, -1)
+
+
+def test_saliency_is_the_finite_difference() -> None:
+    model, x, step = SmallCnn().double(), images(1, (12, 10)).double(), 1e-6
+    got = xaipipe.explain(model, x, method="saliency", target=2).values
+    rises = step * torch.eye(x.numel(), dtype=torch.float64).reshape(-1, *x.shape[1:])
+    with torch.no_grad():
+        expected = (model(x + rises)[:, 2] - model(x - rises)[:, 2]) / (2 * step)
+    torch.testing.assert_close(got.reshape(-1), expected, rtol=1e-6, atol=1e-8)

@@ -1,0 +1,153 @@
+"""The OME-Zarr store: the contract, the metadata against the standard, and where every cell lies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import zarr
+from ome_zarr_models.v05 import BioFormats2Raw, Image, ImageLabel, Labels
+
+from xaipipe import Grid, Slide, Store
+from xaipipe.running.layout import ArraySpec, Layout
+from xaipipe.running.tiling import Tiling
+from xaipipe.testing import MemorySlide, StoreContract
+from xaipipe_store.ome_zarr import OmeZarr
+
+MPP = 0.25
+
+
+class TestOmeZarr(StoreContract):
+    method = OmeZarr
+
+    def is_complete(self, output: Path) -> bool:
+        return bool(root_of(output)["xaipipe"].get("complete"))
+
+
+class TestOmeZarrWithCopy(TestOmeZarr):
+    params: ClassVar = {"shard": 64, "image": "copy", "chunk": 8}
+
+
+def root_of(output: Path) -> Mapping[str, Any]:
+    return json.loads((output / "zarr.json").read_text())["attributes"]
+
+
+def layout_on(level: int, slide: Slide, grid: Grid, names: tuple[str, ...] = ("heatmap",)) -> Layout:
+    """Maps on a grid of one level, and labels on its pixels."""
+    size, step = slide.levels[level], int(grid.scale[0])
+    rows, columns = -(-size.height // step), -(-size.width // step)
+    maps = [ArraySpec(name, "heatmap", ("a",), rows, columns, grid, 16 // step, "float32") for name in names]
+    labels = ArraySpec("segmentation", "labels", ("label",), size.height, size.width, Grid(), 16, "uint32")
+    return Layout((*maps, labels), level, size.downsample, slide.mpp)
+
+
+def written(output: Path, layout: Layout, slide: Slide, image: str = "copy") -> Store:
+    """A finished result whose maps hold 1, 2, 3, …"""
+    store = OmeZarr(shard=16, image=image)
+    store.claim(output, overwrite=False)
+    store.create(layout, slide)
+    for spec in layout.arrays:
+        values = np.arange(1, spec.height * spec.width + 1).reshape(1, spec.height, spec.width).astype(spec.dtype)
+        for region in Tiling(slide, layout.level, 8, 0, 16).regions():
+            y, x, h, w = spec.cells(region)
+            if h and w:
+                store.commit(spec.name, region, values[:, y : y + h, x : x + w])
+    store.finish({"settings": {}}, ())
+    return store
+
+
+@pytest.fixture(params=["copy", "reference"])
+def result(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    slide = MemorySlide.striped(64, 80)
+    layout = layout_on(0, slide, Grid((4.0, 4.0), (1.5, 1.5)), ("raw", "heatmap"))
+    written(tmp_path / "result.zarr", layout, slide, request.param)
+    return tmp_path / "result.zarr"
+
+
+def test_collection_is_valid(result: Path) -> None:
+    collection = BioFormats2Raw.from_zarr(zarr.open_group(result, mode="r"))
+    assert collection.ome_attributes.version == "0.5"
+    series = zarr.open_group(result / "OME", mode="r").attrs["ome"]["series"]
+    assert series == [*(["image"] if (result / "image").exists() else []), "raw", "heatmap"]
+
+
+def test_every_image_is_valid(result: Path) -> None:
+    for name in zarr.open_group(result / "OME", mode="r").attrs["ome"]["series"]:
+        image = Image.from_zarr(zarr.open_group(result / name, mode="r"))
+        (multiscale,) = image.ome_attributes.multiscales
+        assert [axis.name for axis in multiscale.axes] == ["c", "y", "x"]
+        assert [axis.unit for axis in multiscale.axes][1:] == ["micrometer", "micrometer"]
+
+
+def test_labels_are_valid_and_found_from_their_image(result: Path) -> None:
+    parent = result / "heatmap"
+    labels = Labels.from_zarr(zarr.open_group(parent / "labels", mode="r"))
+    assert list(labels.ome_attributes.labels) == ["segmentation"]
+    label = ImageLabel.from_zarr(zarr.open_group(parent / "labels" / "segmentation", mode="r"))
+    assert label.ome_attributes.image_label.source.image == "../../"
+    stored = zarr.open_array(parent / "labels" / "segmentation" / "0", mode="r")
+    assert stored.dtype == np.uint32
+
+
+def micrometres(group: Path, dataset: int, y: int, x: int) -> tuple[float, float]:
+    """Where the metadata says that the centre of a cell lies."""
+    transforms = json.loads((group / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]["datasets"][
+        dataset
+    ]["coordinateTransformations"]
+    scale, translation = transforms[0]["scale"][-2:], transforms[1]["translation"][-2:]
+    return translation[0] + scale[0] * y, translation[1] + scale[1] * x
+
+
+def level_0(position: float, downsample: float) -> float:
+    """From pixel centres of a level to pixel centres of level 0."""
+    return (position + 0.5) * downsample - 0.5
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("grid", [Grid(), Grid((4.0, 4.0), (1.5, 1.5)), Grid((8.0, 8.0), (0.0, 3.0))])
+def test_a_cell_lies_where_the_pixel_it_explains_lies(tmp_path: Path, level: int, grid: Grid) -> None:
+    slide = MemorySlide.striped(128, 160)
+    downsample = slide.levels[level].downsample
+    assert downsample == (1.0, 4.0)[level]
+    output = tmp_path / "result.zarr"
+    written(output, layout_on(level, slide, grid), slide)
+    for cell in ((0, 0), (1, 2), (3, 1)):
+        explained = [grid.offset[axis] + cell[axis] * grid.scale[axis] for axis in (0, 1)]
+        expected = tuple(MPP * level_0(pixel, downsample) for pixel in explained)
+        assert micrometres(output / "heatmap", 0, *cell) == pytest.approx(expected, abs=1e-12)
+    labels = output / "heatmap" / "labels" / "segmentation"
+    for pixel in ((0, 0), (5, 9)):
+        expected = tuple(MPP * level_0(p, downsample) for p in pixel)
+        assert micrometres(labels, 0, *pixel) == pytest.approx(expected, abs=1e-12)
+        for copied, size in enumerate(slide.levels):
+            expected = tuple(MPP * level_0(p, size.downsample) for p in pixel)
+            assert micrometres(output / "image", copied, *pixel) == pytest.approx(expected, abs=1e-12)
+
+
+def test_slide_is_copied_to_the_byte(tmp_path: Path) -> None:
+    slide = MemorySlide.striped(64, 80)
+    written(tmp_path / "result.zarr", layout_on(0, slide, Grid()), slide)
+    for index, level in enumerate(slide.levels):
+        copied = zarr.open_array(tmp_path / "result.zarr" / "image" / str(index), mode="r")[:]
+        np.testing.assert_array_equal(np.moveaxis(copied, 0, 2), slide.read(index, 0, 0, level.height, level.width))
+
+
+def test_slide_without_a_size_is_in_pixels(tmp_path: Path) -> None:
+    slide = MemorySlide.striped(64, 80)
+    slide.mpp = None
+    written(tmp_path / "result.zarr", layout_on(0, slide, Grid((4.0, 4.0), (1.5, 1.5))), slide)
+    image = Image.from_zarr(zarr.open_group(tmp_path / "result.zarr" / "heatmap", mode="r"))
+    assert [axis.unit for axis in image.ome_attributes.multiscales[0].axes] == [None, None, None]
+    assert micrometres(tmp_path / "result.zarr" / "heatmap", 0, 1, 1) == (5.5, 5.5)
+
+
+def test_display_window_holds_the_values(result: Path) -> None:
+    attributes = zarr.open_group(result / "heatmap", mode="r").attrs["ome"]
+    window = attributes["omero"]["channels"][0]["window"]
+    values = zarr.open_array(result / "heatmap" / "0", mode="r")[:]
+    assert window["start"] == 0.0
+    assert window["end"] == pytest.approx(np.nanpercentile(values, 99.9), rel=1 / 64)

@@ -1,0 +1,215 @@
+"""The contract of explainers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xaipipe.api import explain_with
+from xaipipe.models.model import Model
+from xaipipe.registry import Registry
+from xaipipe.stages import Explainer, Stage
+from xaipipe.testing.comparing import assert_close, assert_same_bits
+from xaipipe.testing.model_state import ModelState
+from xaipipe.testing.models import CentringCnn, LinearModel, SmallCnn, images
+from xaipipe.testing.params import StageContract
+from xaipipe.types import Batch, Explanation
+
+_EXACT = 1e-9
+_ROUNDS = 4
+
+
+class ExplainerContract(StageContract):
+    """Every promise that an explainer makes. What is not promised by all methods is declared by the attributes."""
+
+    method: ClassVar[type[Explainer]]
+    tolerance: ClassVar[float] = 1e-5
+    """How far float32 results may differ where the order of sums does; a share of the largest value."""
+    scales_with_score: ClassVar[bool] = False
+    """Twice the score gives twice the values."""
+    conserves: ClassVar[bool] = False
+    """On a linear model the values of an image sum to its score without the bias."""
+
+    def expected_on_linear(self, weight: Tensor, x: Tensor, target: int) -> Tensor | None:
+        """The exact values for y = ⟨weight[target], x⟩ + b, where a formula gives them; `weight` is [K, C, H, W]."""
+        return None
+
+    def explain(self, model: nn.Module, x: Tensor, target: Any = 1, **changes: Any) -> Explanation:
+        """As `xaipipe.explain` would, with every check at the stage's boundary."""
+        params = {**self.params, "target": target, **changes}
+        return explain_with(_OneMethod(self.method), model, x, self.method.name, **params)
+
+    # -- what comes out ---------------------------------------------------------------------------
+
+    def test_returns_one_finite_map_an_image(self) -> None:
+        explanation = self.explain(SmallCnn(), images(3))
+        assert explanation.input_size == (32, 32)
+        assert explanation.to_input().shape == (3, explanation.values.shape[1], 32, 32)
+        assert not explanation.values.requires_grad
+        assert not explanation.scores.requires_grad
+
+    def test_cells_of_an_oblong_image_lie_on_it(self) -> None:
+        height, width = 24, 40
+        explanation = self.explain(SmallCnn(), images(1, (height, width)))
+        for axis, length in ((0, height), (1, width)):
+            scale, cells = explanation.grid.scale[axis], explanation.values.shape[2 + axis]
+            centres = explanation.grid.centres(axis, cells)
+            assert centres[0] >= -scale, f"cells begin at {centres[0]}"
+            assert centres[-1] <= length - 1 + scale, f"cells end at {centres[-1]} of {length}"
+            assert cells * scale >= length / 2, f"{cells} cells of {scale} pixels for {length}"
+
+    def test_scores_are_the_models_for_the_targets(self) -> None:
+        model, x = SmallCnn(), images(3)
+        asked, predicted = self.explain(model, x, target=2), self.explain(model, x, target="predicted")
+        answers = model(x).detach()
+        assert_close(asked.scores, answers[:, 2], self.tolerance, "scores")
+        assert asked.targets == (2, 2, 2)
+        assert predicted.targets == tuple(answers.argmax(dim=1).tolist())
+
+    def test_half_precision_gives_finite_values(self) -> None:
+        explanation = self.explain(SmallCnn().bfloat16(), images(1).bfloat16())
+        assert float(explanation.values.float().abs().max()) > 0
+
+    def test_exact_on_a_linear_model(self) -> None:
+        model, x = LinearModel().double(), images(2, (32, 24)).double()
+        expected = self.expected_on_linear(model.weight, x, 1)
+        if expected is None:
+            pytest.skip("the class states no formula for a linear model")
+        assert_close(self.explain(model, x, target=1).values, expected, _EXACT)
+
+    def test_conserves_the_score_of_a_linear_model(self) -> None:
+        if not self.conserves:
+            pytest.skip("the class does not declare `conserves`")
+        model, x = LinearModel().double(), images(2, (32, 24)).double()
+        explanation = self.explain(model, x, target=1)
+        assert_close(explanation.values.sum(dim=(1, 2, 3)), explanation.scores - model.head.bias[1].detach(), _EXACT)
+
+    def test_values_are_not_normalised(self) -> None:
+        if not self.scales_with_score:
+            pytest.skip("the class does not declare `scales_with_score`")
+        model, x = SmallCnn().double(), images(2).double()
+        single = self.explain(model, x, target=_times(1))
+        double = self.explain(model, x, target=_times(2))
+        assert_close(double.values, 2 * single.values, self.tolerance)
+
+    # -- the same call, the same answer -----------------------------------------------------------
+
+    def test_same_call_gives_same_bits(self) -> None:
+        model, x = SmallCnn(), images(2)
+        first = self.explain(model, x)
+        torch.rand(7)  # whoever draws from the global random state goes on from another place
+        assert_same_bits(self.explain(model, x).values, first.values)
+
+    def test_global_random_state_is_left_alone(self) -> None:
+        before = _random_states()
+        self.explain(SmallCnn(), images(1))
+        drawn = [library for library, state in _random_states().items() if state != before[library]]
+        assert not drawn, f"drawn from the global random state of {', '.join(drawn)}"
+
+    def test_another_seed_gives_another_sample(self) -> None:
+        if "seed" not in self.method.Params.model_fields:
+            pytest.skip("the method has no seed")
+        model, x = SmallCnn(), images(1)
+        assert not self.explain(model, x, seed=1).values.equal(self.explain(model, x, seed=2).values)
+
+    def test_batch_equals_images_one_by_one(self) -> None:
+        model, x = SmallCnn(), images(3)
+        together = self.explain(model, x)
+        for i in range(3):
+            alone = self.explain(model, x[i : i + 1])
+            assert_close(together.values[i : i + 1], alone.values, self.tolerance, f"image {i}")
+            assert alone.grid == together.grid
+
+    def test_two_threads_explain_one_model_at_once(self) -> None:
+        pictures = [images(1, seed=3), images(1, seed=4)]
+        alone = [self.explain(SmallCnn(), x) for x in pictures]
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(_ROUNDS):
+                model = SmallCnn(pause=0.002)  # a new one, so that they also meet in whatever is done once a model
+                together = pool.map(lambda x, model=model: self.explain(model, x), pictures)
+                for got, want in zip(together, alone, strict=True):
+                    assert_same_bits(got.values, want.values)
+
+    def test_works_where_gradients_are_off(self) -> None:
+        model, x = SmallCnn(), images(1)
+        expected = self.explain(model, x)
+        with torch.no_grad():
+            assert_same_bits(self.explain(model, x).values, expected.values)
+
+    @pytest.mark.gpu
+    def test_cpu_and_cuda_agree(self) -> None:
+        if not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device")
+        model, x = SmallCnn().double(), images(2).double()
+        on_cpu = self.explain(model, x)
+        on_cuda = self.explain(model.cuda(), x.cuda())
+        assert_close(on_cuda.values.cpu(), on_cpu.values, self.tolerance)
+        assert on_cuda.grid == on_cpu.grid
+
+    # -- what is left alone -----------------------------------------------------------------------
+
+    def test_input_is_not_modified(self) -> None:
+        x = images(2)
+        before = x.clone()
+        self.explain(SmallCnn(), x)
+        assert_same_bits(x, before, "pixels")
+        assert not x.requires_grad
+        assert x.grad is None
+
+    def test_model_that_writes_into_its_input_is_explained_all_the_same(self) -> None:
+        x = images(2)
+        expected = self.explain(CentringCnn(in_place=False), x.clone())
+        got = self.explain(CentringCnn(in_place=True), x)
+        assert_same_bits(got.values, expected.values)
+        assert_same_bits(x, images(2), "pixels")
+
+    def test_model_is_left_as_it_was_found(self) -> None:
+        model = SmallCnn()
+        model.block.weight.requires_grad = False
+        model.head.weight.grad = torch.ones_like(model.head.weight)
+        before = ModelState.of(model)
+        x = images(2)
+        batch = Batch(tiles=(), pixels=x, valid=torch.ones(2, 32, 32, dtype=torch.bool))
+        cast(Explainer, self.build(target=1)).explain(batch, Model(model))
+        before.assert_unchanged(model)
+
+    def test_model_in_training_mode_is_explained_in_evaluation_mode(self) -> None:
+        x = images(2)
+        expected = self.explain(SmallCnn(), x)
+        model = SmallCnn().train()
+        model.norm.eval()
+        before = ModelState.of(model)
+        assert_same_bits(self.explain(model, x).values, expected.values)
+        before.assert_unchanged(model)
+
+
+class _OneMethod(Registry):
+    """A registry of one method, so that a suite needs nothing to be installed."""
+
+    def __init__(self, method: type[Explainer]) -> None:
+        self._only = method
+
+    def method(self, kind: str, name: str) -> type[Stage]:
+        return self._only
+
+
+def _times(factor: float) -> Callable[[Tensor], Tensor]:
+    def score(outputs: Tensor) -> Tensor:
+        return factor * outputs[:, 1]
+
+    return score
+
+
+def _random_states() -> dict[str, object]:
+    return {
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": str(np.random.get_state(legacy=True)),
+        "Python": random.getstate(),
+    }
