@@ -10,12 +10,13 @@ from xaipipe.models.layers import Captured, NamedLayer, activation_and_gradient,
 
 
 class Branches(nn.Module):
-    """A layer whose output the scores ignore, one that gives tokens, and one that gives a pair."""
+    """A layer that forward never runs, one that the scores ignore, one that gives tokens and one that gives a pair."""
 
     def __init__(self) -> None:
         super().__init__()
         self.body = nn.Conv2d(3, 4, 3, padding=1)
         self.ignored = nn.Conv2d(4, 4, 1)
+        self.never = nn.Conv2d(3, 4, 1)
         self.tokens = nn.Flatten(2)
         self.pair = Pair()
         self.head = nn.Linear(4, 2)
@@ -70,6 +71,7 @@ def test_a_misspelt_layer_gets_the_nearest_one(branches: nn.Module, images: Tens
         ("tokens", r"layer 'tokens' has no spatial output\n  got: \(1, 4, 1024\)\n  expected: a tensor \[N, C, h, w\]"),
         ("head", r"layer 'head' has no spatial output\n  got: \(1, 2\)"),
         ("pair", "layer 'pair' has no spatial output\n  got: tuple"),
+        ("never", "layer 'never' was not run by the model's forward pass"),
         ("ignored", "the target does not depend on layer 'ignored'"),
     ],
 )

@@ -83,7 +83,7 @@ def read_global_options(arguments: Sequence[str]) -> GlobalOptions:
     for argument in rest:
         name, equals, value = argument.partition("=")
         if len(argument) > 2 and argument.startswith("-p"):  # -pno:NAME
-            name, equals, value = "-p", "=", argument[2:]
+            name, equals, value = "-p", "=", argument[2:].removeprefix("=")
         if name in ("-p", "--plugin"):
             value = value if equals else next(rest, "")
             if not value:
