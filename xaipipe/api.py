@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from xaipipe.errors import InputError
 from xaipipe.models.model import Model, as_found
 from xaipipe.registry import Registry
-from xaipipe.running.checks import check_result
+from xaipipe.running.checks import checked
 from xaipipe.stages import Explainer
 from xaipipe.types import Batch, Explanation
 
@@ -39,9 +39,7 @@ def explain_with(registry: Registry, model: nn.Module | Model, x: Tensor, method
     pixels = _checked_pixels(x, handle.device)
     batch = Batch(tiles=(), pixels=pixels, valid=torch.ones(len(x), *x.shape[2:], dtype=torch.bool, device=x.device))
     with as_found(handle.module):
-        explanation = explainer.explain(batch, handle)
-    check_result(explainer, batch, explanation)
-    return explanation
+        return checked(explainer, batch, lambda batch: explainer.explain(batch, handle))
 
 
 def _checked_pixels(x: Tensor, device: torch.device) -> Tensor:

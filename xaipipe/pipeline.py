@@ -95,11 +95,11 @@ class Pipeline:
 
     def _execute(self, run: Run) -> Summary:
         started = time.perf_counter()
-        hooks, store = self.registry.hooks.hook, run.config.store
+        store = run.config.store
         run.seconds.clear()  # of the sample that the plan was made from
         store.create(run.plan.layout, run.plan.tiling.slide)
         with as_found(run.model.module):
-            hooks.run_pipeline(run=run)
+            self.registry.hooks.hook.run_pipeline(run=run)
         findings, instances = found_by(run)
         store.finish(manifest_of(run, findings), instances)
         summary = Summary(
@@ -113,7 +113,7 @@ class Pipeline:
             instances=instances,
             bytes_written=sum(receipt.bytes for receipt in run.receipts),
         )
-        hooks.run_finished(run=run, summary=summary)
+        self.registry.answers("run_finished", run=run, summary=summary)
         return summary
 
     def _model(self) -> Model:
@@ -131,8 +131,8 @@ class Pipeline:
             ("checks", StageChecks()),
             ("timing", StageTiming()),
         ):
-            if not self.registry.hooks.has_plugin(name):
-                self.registry.hooks.register(plugin, name=name)
+            if not self.registry.hooks.has_plugin(f"xaipipe.{name}"):
+                self.registry.hooks.register(plugin, name=f"xaipipe.{name}")
 
 
 def found_by(run: Run) -> tuple[dict[str, Mapping[str, Any]], tuple[Instance, ...]]:

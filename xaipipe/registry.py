@@ -74,11 +74,12 @@ class Registry:
         order = list(KINDS)
         return sorted(self._methods.values(), key=lambda found: (order.index(found[0].kind), found[0].name))
 
-    def call_each(self, hook: str, **arguments: Any) -> None:
-        """A start-up hook, plugin by plugin: one that fails is taken out and listed as broken."""
+    def answers(self, hook: str, **arguments: Any) -> list[Any]:
+        """A hook, plugin by plugin: one that fails is taken out and listed as broken, and the others count."""
+        found: list[Any] = []
         for name, plugin in self.hooks.list_name_plugin():
             try:
-                _only(self.hooks, hook, plugin)(**arguments)
+                found.extend(_only(self.hooks, hook, plugin)(**arguments))
             except Exception as error:
                 self.hooks.unregister(plugin)
                 self._methods = {key: found for key, found in self._methods.items() if found[1] != name}
@@ -86,6 +87,7 @@ class Registry:
                 self.plugins[:] = [
                     replace(p, state="broken", reason=broken) if p.name == name else p for p in self.plugins
                 ]
+        return found
 
     def blamed(self, error: BaseException) -> str:
         """What went wrong inside a hook, and whose hook it was."""

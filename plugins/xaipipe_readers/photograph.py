@@ -13,6 +13,7 @@ import tifffile
 
 from xaipipe import InputError, Level, Slide
 from xaipipe_readers.files import file_fingerprint, first_bytes
+from xaipipe_readers.orientation import upright
 
 MAX_PIXELS = 1 << 30
 """A photograph larger than this is refused from its header, before it is decoded."""
@@ -71,7 +72,7 @@ def _jpeg(path: Path) -> np.ndarray:
         raise InputError("the JPEG is for print (CMYK)", expected="grey or RGB", where=path, hint="convert it to RGB")
     if data.find(b"\xff\xd9", scan) < 0:  # cameras append to the file, so the marker need not come last
         raise InputError("the JPEG is cut short", got="no end-of-image marker", where=path)
-    return imagecodecs.jpeg8_decode(data)
+    return upright(imagecodecs.jpeg8_decode(data), data)
 
 
 def _jpeg_header(data: bytes) -> tuple[int, int, int, int]:

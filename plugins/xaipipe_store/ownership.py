@@ -11,6 +11,8 @@ from pathlib import Path
 
 from xaipipe import StorageError, UsageError
 
+_OUR_ENTRIES = {"zarr.json", "OME", "image", "raw", "heatmap", "instances.csv"}
+
 
 def check_claim(output: Path, overwrite: bool) -> None:
     """Refuse what is not ours or cannot be written; nothing is changed."""
@@ -42,9 +44,10 @@ def _check_replaceable(output: Path, overwrite: bool) -> None:
 
 
 def is_ours(output: Path) -> bool:
-    """A folder whose Zarr root says that xaipipe made it."""
+    """A folder whose Zarr root says that xaipipe made it, and that holds nothing else."""
     try:
-        return "xaipipe" in json.loads((output / "zarr.json").read_text())["attributes"]
+        made_by_us = "xaipipe" in json.loads((output / "zarr.json").read_text())["attributes"]
+        return made_by_us and {entry.name for entry in output.iterdir()} <= _OUR_ENTRIES
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -179,3 +179,11 @@ def test_an_output_that_was_swapped_between_claim_and_start_is_not_deleted(
     assert answer.code == 2
     assert "error: the output is not ours" in answer.err
     assert (tmp_path / "out.zarr" / "notes.txt").read_text() == "three years of work"
+
+
+def test_a_result_of_ours_with_somebodys_files_in_it_is_not_replaced(run: Cli, tmp_path: Path) -> None:
+    assert run("-o", "out.zarr").code == 0
+    (tmp_path / "out.zarr" / "notes.txt").write_text("mine")
+    answer = run("-o", "out.zarr", "--overwrite")
+    assert answer.code == 2
+    assert (tmp_path / "out.zarr" / "notes.txt").read_text() == "mine"

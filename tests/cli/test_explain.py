@@ -204,3 +204,15 @@ def test_a_real_model_sees_what_is_on_a_real_photograph(cli: Cli, data: Path) ->
     answer = cli("--json", "explain", picture, "--model", f"{models / 'mobilenets.py'}:mobilenet_v1", "--trust", *given)
     assert answer.code == 0, answer.out
     assert json.loads(answer.out)["label"] == "bull mastiff"
+
+
+def test_postprocessors_of_the_file_are_applied_and_segmenters_named(
+    cli: Cli, photograph: Path, run_file: Path, tmp_path: Path
+) -> None:
+    """Grad-CAM, signed, then relu: nothing negative is left."""
+    run_file.write_text(run_file.read_text() + '[[postprocess]]\nmethod = "relu"\n[[segment]]\nmethod = "threshold"\n')
+    common = ["explain", photograph, "--config", run_file, "--trust", "--set", "explain.signed=true"]
+    answer = cli(*common, "-o", "out.npz")
+    assert answer.code == 0
+    assert "not run  segment" in answer.out
+    assert np.load(tmp_path / "out.npz")["values"].min() >= 0

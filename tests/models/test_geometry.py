@@ -183,3 +183,20 @@ def test_looking_leaves_neither_hooks_nor_marks() -> None:
     assert not vars(image)
     assert not any(part._forward_hooks for part in net.modules())
     assert all(weight.grad is None for weight in net.parameters())
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda x, stem: stem(x).flip(-1),
+        lambda x, stem: stem(x).roll(5, -1),
+        lambda x, stem: stem(x).rot90(1, (2, 3)),
+        lambda x, stem: stem(x).swapaxes(2, 3),
+        lambda x, stem: torch.einsum("nchw->ncwh", stem(x)),
+        lambda x, stem: F.conv2d(stem(x).transpose(2, 3), torch.ones(1, 8, 3, 1), stride=(2, 1)),
+    ],
+)
+def test_operators_that_move_cells_are_never_taken_for_keeping_them(move: Callable[..., Tensor]) -> None:
+    """They have no rule, so the grid is not derived but measured, or refused."""
+    net = Net(lambda: Does(move, conv(3, 3, 1, 1))).eval()
+    assert derived_field(net, NamedLayer("last", net.last), torch.randn(1, 3, SIZE, SIZE)) is None

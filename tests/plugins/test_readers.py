@@ -11,10 +11,12 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image, ImageOps
 
 from xaipipe import InputError, Slide, Tile
 from xaipipe.testing import LoaderContract, MemorySlide, ReaderContract, striped_pixels
 from xaipipe_readers import open_slide
+from xaipipe_readers.orientation import exif_orientation
 from xaipipe_readers.tiles import Tiles
 
 HEIGHT, WIDTH = 150, 170
@@ -221,3 +223,25 @@ def test_tissue_is_where_the_colour_is() -> None:
     tiles = tuple(Tile(slide, 0, 0, x, 64, 64) for x in (0, 64, 128, 192))
     found = Tiles(tissue="on", tissue_share=0.1).foreground(slide, 0, tiles)
     assert found == (False, False, True, True)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_stand_as_a_viewer_shows_them(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(PIXELS).save(path, exif=exif, quality=95, subsampling=0)
+    with Image.open(path) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture))
+    with closing(open_slide(path)) as slide:
+        level = slide.levels[0]
+        pixels = slide.read(0, 0, 0, level.height, level.width)
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).max() <= 2  # two decoders round differently
+
+
+@pytest.mark.parametrize("exif", [b"", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff", b"II*\0\xff\xff\xff\xff"])
+def test_broken_exif_is_upright(exif: bytes) -> None:
+    segment = b"Exif\0\0" + exif
+    jpeg = b"\xff\xd8\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + b"\xff\xda"
+    assert exif_orientation(jpeg) == 1

@@ -13,11 +13,12 @@ from xaipipe.api import explain_with
 from xaipipe.cli.flags import PASS_ON, split_flags
 from xaipipe.cli.outputs import check_output, npz_bytes, png_bytes, save
 from xaipipe.cli.session import Session, session_of
-from xaipipe.config import build_config, read_toml, with_settings
+from xaipipe.config import Config, build_config, read_toml, with_settings
 from xaipipe.display import overlay
 from xaipipe.errors import UsageError
 from xaipipe.models.sources import WEIGHTS, load_model
 from xaipipe.pipeline import chosen_device
+from xaipipe.running.checks import checked
 from xaipipe.running.planning import required_preprocess
 from xaipipe.slides import open_slide
 from xaipipe.types import Explanation, Slide
@@ -57,22 +58,32 @@ def explain(
         raise UsageError("explain takes one image", got=" ".join(images) or "none")
     tables["explain"].update(flags)
     built = build_config(tables, session.registry, config.resolve().parent if config else None)
-    if built.model is None:
-        raise UsageError("no model is given", expected="--model or a [model] table")
     output = output or Path(f"{Path(images[0]).stem}-{name}.png")
     check_output(output, overwrite)
-    device = chosen_device(built.run.device)
-    with closing(open_slide(session.registry, images[0])) as slide:
-        photograph = _whole(slide)
-    loaded = load_model(built.model, built.preprocess, trust=trust, base=built.base)
-    loaded.module.to(device)
-    preprocess = required_preprocess(built, loaded)
-    rgb = preprocess.fit_photograph(photograph)
-    pixels = preprocess.normalise(rgb)[None].to(loaded.device)
-    params = dict(built.explainer.params)
-    explanation = explain_with(session.registry, loaded, pixels, name, **params)
+    explanation, rgb, label = _explain(session, built, images[0], trust)
     _write(output, explanation, rgb)
-    _tell(session, explanation, loaded.label(explanation.targets[0]), output)
+    _tell(session, explanation, label, output, built)
+
+
+def _explain(
+    session: Session, config: Config, image: str, trust: bool
+) -> tuple[Explanation, np.ndarray[Any, Any], str]:
+    """The map after the configuration's postprocessors, the picture as the model saw it, and the target's name."""
+    if config.model is None:
+        raise UsageError("no model is given", expected="--model or a [model] table")
+    device = chosen_device(config.run.device)
+    with closing(open_slide(session.registry, image)) as slide:
+        photograph = _whole(slide)
+    model = load_model(config.model, config.preprocess, trust=trust, base=config.base)
+    model.module.to(device)
+    preprocess = required_preprocess(config, model)
+    rgb = preprocess.fit_photograph(photograph)
+    pixels = preprocess.normalise(rgb)[None].to(model.device)
+    params = dict(config.explainer.params)
+    explanation = explain_with(session.registry, model, pixels, config.explainer.name, **params)
+    for stage in config.postprocessors:
+        explanation = checked(stage, explanation, stage.apply)
+    return explanation, rgb, model.label(explanation.targets[0])
 
 
 def _tables(config: Path | None, settings: list[str] | None, model: str | None, method: str | None) -> dict[str, Any]:
@@ -127,8 +138,8 @@ def _write(output: Path, explanation: Explanation, rgb: np.ndarray[Any, Any]) ->
     save(output, npz_bytes(values=values, scale=explanation.grid.scale, offset=explanation.grid.offset))
 
 
-def _tell(session: Session, explanation: Explanation, label: str, output: Path) -> None:
-    facts = {
+def _tell(session: Session, explanation: Explanation, label: str, output: Path, config: Config) -> None:
+    facts: dict[str, Any] = {
         "output": str(output),
         "target": explanation.targets[0],
         "label": label,
@@ -138,6 +149,8 @@ def _tell(session: Session, explanation: Explanation, label: str, output: Path) 
         "offset": explanation.grid.offset,
         **explanation.diagnostics,
     }
+    if config.segmenters:
+        facts["not run"] = "segment: `xaipipe run` makes labels"
     if session.json:
         session.emit(facts)
         return

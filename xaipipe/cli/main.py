@@ -72,7 +72,7 @@ def build_app(registry: Registry) -> typer.Typer:
     app.callback()(_global_options)
     for command in (explain, run, methods, plugins, doctor):
         command.add_to(app)
-    registry.call_each("xaipipe_commands", app=app)
+    registry.answers("xaipipe_commands", app=app)
     return app
 
 

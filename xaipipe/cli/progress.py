@@ -36,7 +36,7 @@ class ProgressHook:
 def progress_of(session: Session, run: Run) -> Iterator[None]:
     """Bars while a run goes on; silent where nobody looks."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    for lines in session.registry.hooks.hook.report_header(run=run):
+    for lines in session.registry.answers("report_header", run=run):
         for line in [lines] if isinstance(lines, str) else lines:
             session.err.print(line, markup=False)
     quiet = session.json or not session.err.is_terminal

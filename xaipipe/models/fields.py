@@ -57,6 +57,8 @@ class Call:
 
 def field_after(operator: str, field: Field, call: Call) -> Field | None:
     """The field of an operator's output."""
+    if operator in _MOVES_CELLS or (operator in _SPATIAL_LAST and field.axes != (2, 3)):
+        return None
     return _RULES.get(operator, _keep)(field, call)
 
 
@@ -190,3 +192,11 @@ _RULES: dict[str, Callable[[Field, Call], Field | None]] = {
     "transpose": _transposed,
     "__getitem__": _sliced,
 }
+_SPATIAL_LAST = {name for name in _RULES if name not in ("permute", "transpose", "__getitem__")}
+"""Operators that take the last two dimensions for space, whatever the model means by them."""
+_MOVES_CELLS = {
+    *("flip", "fliplr", "flipud", "roll", "rot90", "grid_sample", "swapaxes", "swapdims", "movedim", "moveaxis"),
+    *("sort", "gather", "index_select", "take_along_dim", "scatter", "matmul", "__matmul__", "bmm", "einsum"),
+    *("scaled_dot_product_attention", "cumsum", "fft_fft2", "fft_ifft2"),
+}
+"""Operators that keep the size of a map but not the places of its cells."""

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from xaipipe.errors import UsageError
 from xaipipe.models.fields import Call, Field, field_after
+from xaipipe.models.forward import forward
 from xaipipe.models.layers import NamedLayer, graph_from, require_map, watch
 from xaipipe.types import Grid
 
@@ -29,7 +30,7 @@ def derived_field(module: nn.Module, layer: NamedLayer, pixels: Tensor) -> Field
     with watch(layer.module, outputs.append), torch.no_grad(), _Tracer():
         image = pixels[:1].detach().clone()
         setattr(image, _FIELD, Field())
-        module(image)
+        forward(module, image)
     if not outputs:
         raise UsageError(f"layer '{layer.name}' was not run by the model's forward pass")
     require_map(layer, outputs[-1])
@@ -71,7 +72,7 @@ def cell_centroid(module: nn.Module, layer: NamedLayer, pixels: Tensor, cell: tu
     image = pixels[:1].detach().clone().requires_grad_()
     kept: list[Tensor] = []
     with watch(layer.module, kept.append), torch.enable_grad():
-        module(image.clone())  # a model may work in place
+        forward(module, image)
         (gradient,) = torch.autograd.grad(kept[-1][0, :, cell[0], cell[1]].sum(), image)
     weight = gradient[0].double().square().sum(dim=0)
     total = weight.sum()
@@ -84,7 +85,7 @@ def cell_centroid(module: nn.Module, layer: NamedLayer, pixels: Tensor, cell: tu
 
 def _map_size(module: nn.Module, layer: NamedLayer, pixels: Tensor) -> tuple[int, int]:
     with graph_from(layer) as captured:
-        module(pixels[:1].clone())
+        forward(module, pixels[:1])
     assert captured.activation is not None
     return int(captured.activation.shape[2]), int(captured.activation.shape[3])
 

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from torch import Tensor, nn
 
 from xaipipe.errors import InputError, UsageError, did_you_mean
+from xaipipe.models.forward import forward
 
 
 def _parse(value: Any) -> Any:
@@ -62,7 +63,7 @@ def last_spatial_layer(model: nn.Module, pixels: Tensor) -> NamedLayer:
         for name, module in model.named_modules():
             if name and not isinstance(module, _RESHAPERS):
                 hooks.enter_context(watch(module, partial(note, NamedLayer(name, module))))
-        model(pixels[:1].clone())  # a model may work in place
+        forward(model, pixels[:1])
     if not last:
         raise UsageError(
             "no layer of the model puts out maps [N, C, h, w]",

@@ -11,7 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from xaipipe.errors import InputError, XaipipeError
+from xaipipe.errors import InputError
+from xaipipe.models.forward import forward
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.models.targets import Selection, select
 
@@ -55,7 +56,7 @@ class Model:
 
     def outputs(self, pixels: Tensor) -> Tensor:
         """The model's answer [N, K], checked for shape and finiteness."""
-        outputs = self._run(pixels)
+        outputs = forward(self.module, pixels, self.source)
         if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(pixels):
             got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise InputError(
@@ -79,20 +80,6 @@ class Model:
                 where=self.source,
                 hint="check the weights and the preprocessing (mean, std, value range)",
             )
-        return outputs
-
-    def _run(self, pixels: Tensor) -> Tensor:
-        try:
-            outputs: Tensor = self.module(pixels.clone())  # a model may work in place
-        except (XaipipeError, torch.OutOfMemoryError):  # a hook's own words; too large a batch
-            raise
-        except Exception as error:
-            raise InputError(
-                "the model failed on its input",
-                got=f"{type(error).__name__}: {error}",
-                where=f"{self.source}, input {tuple(pixels.shape)} {pixels.dtype}",
-                hint="check that size and channels are what the model wants",
-            ) from error
         return outputs
 
     def score(self, pixels: Tensor, target: int | str | Callable[[Tensor], Tensor]) -> Selection:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from xaipipe.errors import BoundaryError
+from xaipipe.errors import BoundaryError, StorageError, XaipipeError
 from xaipipe.hookspecs import hookimpl
 from xaipipe.stages import Stage
-from xaipipe.types import Batch, Explanation, Receipt, Segmentation
+from xaipipe.types import Batch, Explanation, Grid, Receipt, Segmentation
 
+T = TypeVar("T")
+R = TypeVar("R")
 _RESULTS: dict[str, type] = {
     "load": Batch,
     "explain": Explanation,
@@ -29,9 +32,32 @@ class StageChecks:
 
     @hookimpl(wrapper=True, trylast=True)
     def run_stage(self, stage: Stage, item: Any, run: Any) -> Generator[None, Any, Any]:
-        result = yield
+        with named_failures(stage, item):
+            result = yield
         check_result(stage, item, result)
         return result
+
+
+def checked(stage: Stage, item: T, function: Callable[[T], R]) -> R:
+    """A stage's own function outside a run, under the same contract."""
+    with named_failures(stage, item):
+        result = function(item)
+    check_result(stage, item, result)
+    return result
+
+
+@contextmanager
+def named_failures(stage: Stage, item: Any) -> Iterator[None]:
+    """A stage that raises is named with its tile; errors that speak for themselves pass."""
+    try:
+        yield
+    except (XaipipeError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and stage.kind == "store":
+            raise StorageError(f"store method '{stage.name}' cannot write", got=said) from error
+        raise _Check(stage, item).error("failed", said, None) from error
 
 
 def check_result(stage: Stage, item: Any, result: Any) -> None:
@@ -63,7 +89,12 @@ class _Check:
             where=where or None,
         )
 
+    def type(self, what: str, value: Any, expected: type) -> None:
+        if not isinstance(value, expected):
+            raise self.error(f"returned {what} of the wrong type", type(value).__name__, expected.__name__)
+
     def shape(self, what: str, tensor: Tensor, expected: tuple[int | str, ...]) -> None:
+        self.type(what, tensor, Tensor)
         got = tuple(tensor.shape)
         fits = len(got) == len(expected) and all(
             isinstance(want, str) or have == want for have, want in zip(got, expected, strict=True)
@@ -99,12 +130,20 @@ def _check_batch(check: _Check, tiles: Any, batch: Batch) -> None:
 
 def _check_explanation(check: _Check, item: Any, result: Explanation) -> None:
     n = len(item.pixels) if isinstance(item, Batch) else len(item)
+    check.type("a grid", result.grid, Grid)
+    check.type("targets", result.targets, tuple)
     check.shape("values", result.values, (n, "C", "h", "w"))
     check.dtype("values", result.values, _FLOATS, "floating point")
     check.finite("values", result.values)
     check.shape("scores", result.scores, (n,))
+    check.dtype("scores", result.scores, _FLOATS, "floating point")
+    check.finite("scores", result.scores[:, None])
     if len(result.targets) != n:
         raise check.error("returned the wrong number of targets", len(result.targets), n)
+    if result.tiles != item.tiles:
+        raise check.error(
+            "returned other tiles than it was given", len(result.tiles), "tiles=batch.tiles, in their order"
+        )
     source = item.pixels if isinstance(item, Batch) else item.values
     if result.values.device != source.device:
         raise check.error("returned values on another device", result.values.device, source.device)

@@ -35,8 +35,9 @@ def manifest_of(run: Run, findings: Mapping[str, Any]) -> dict[str, Any]:
         "plugins": {plugin.name: plugin.origin for plugin in run.registry.plugins if plugin.state == "loaded"},
         "findings": _plain(findings),
     }
-    for facts in run.registry.hooks.hook.provenance(run=run):
-        manifest.update(_plain(facts))
+    for facts in run.registry.answers("provenance", run=run):
+        if isinstance(facts, Mapping):
+            manifest.update(_plain(facts))
     return manifest
 
 
