@@ -46,6 +46,8 @@ def test_every_block_is_of_a_kind_that_is_run_here() -> None:
         "pip install",
         "xaipipe doctor",
         "xaipipe run",
+        "xaipipe resume",
+        "xaipipe verify",
         "xaipipe explain",
         "xaipipe methods",
         "xaipipe --plugin",
@@ -67,6 +69,9 @@ def test_the_toml_example_runs(here: Path, slide: Path) -> None:
         if command.startswith("xaipipe run"):
             assert main(command.split()[1:]) == 0
     assert (here / "slide.zarr" / "instances.csv").is_file()
+    for command in commands():
+        if command.startswith(("xaipipe resume", "xaipipe verify")):
+            assert main(command.split()[1:]) == 0
 
 
 def test_the_plugin_runs(here: Path) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from xaipipe.models.sources import load_model
 from xaipipe.registry import Registry
 from xaipipe.running.checks import StageChecks
 from xaipipe.running.local import LocalExecutor
-from xaipipe.running.manifest import manifest_of
+from xaipipe.running.manifest import manifest_of, record_of
 from xaipipe.running.planning import make_run
-from xaipipe.running.run import Run
+from xaipipe.running.run import Redone, Run
 from xaipipe.running.timing import StageTiming
 from xaipipe.slides import open_slide
 from xaipipe.types import Instance
@@ -39,6 +39,8 @@ class Summary:
     stage_seconds: Mapping[str, float]
     findings: Mapping[str, Mapping[str, Any]]
     instances: tuple[Instance, ...] = field(repr=False)
+    redone: tuple[Redone, ...] = field(repr=False)
+    """Of a resumed run: what was computed, and why."""
     bytes_written: int
 
 
@@ -83,13 +85,27 @@ class Pipeline:
             handle.close()
             raise
 
-    def run(self, slide: str | Path, output: str | Path, *, overwrite: bool = False) -> Summary:
-        """Explain a slide into a store. An output that is not ours is never overwritten."""
-        self.config.store.claim(Path(output), overwrite)
-        return self.execute(self.prepare(slide))
+    def run(self, slide: str | Path, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> Summary:
+        """Explain a slide into a store. An output that is not ours is never overwritten.
 
-    def execute(self, run: Run) -> Summary:
-        """Carry out a prepared run; its store must have been claimed."""
+        With `resume` it goes on with what an earlier run of the same plan committed.
+        """
+        with self.claimed(output, overwrite=overwrite, resume=resume):
+            return self.execute(self.prepare(slide), resume=resume)
+
+    @contextmanager
+    def claimed(self, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[None]:
+        """Hold an output against other runs; refuse it before anything is loaded."""
+        store = self.config.store
+        try:
+            store.claim(Path(output), overwrite, resume)
+            yield
+        finally:
+            store.release()
+
+    def execute(self, run: Run, *, resume: bool = False) -> Summary:
+        """Carry out a prepared run; its output must have been claimed."""
+        run.resumed = resume
         with closing(run.plan.tiling.slide):
             return self._execute(run)
 
@@ -97,7 +113,8 @@ class Pipeline:
         started = time.perf_counter()
         store = run.config.store
         run.seconds.clear()  # of the sample that the plan was made from
-        store.create(run.plan.layout, run.plan.tiling.slide)
+        begin = store.reopen if run.resumed else store.create
+        begin(run.plan.layout, run.plan.tiling.slide, record_of(run))
         with as_found(run.model.module):
             self.registry.hooks.hook.run_pipeline(run=run)
         findings, instances = found_by(run)
@@ -111,6 +128,7 @@ class Pipeline:
             stage_seconds=dict(run.seconds),
             findings=findings,
             instances=instances,
+            redone=tuple(run.redone),
             bytes_written=sum(receipt.bytes for receipt in run.receipts),
         )
         self.registry.answers("run_finished", run=run, summary=summary)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from xaipipe.models.model import Model
     from xaipipe.models.preprocess import Preprocess
-    from xaipipe.running.layout import Layout
+    from xaipipe.running.layout import ArraySpec, Layout
+    from xaipipe.running.manifest import PlanRecord
     from xaipipe.running.run import Run
 
 
@@ -161,12 +162,32 @@ class Store(Stage):
     """Where the result goes; set by `claim`."""
 
     @abstractmethod
-    def claim(self, output: Path, overwrite: bool) -> None:
-        """Check that the output can be written and is nobody else's; called first of all, changes nothing."""
+    def claim(self, output: Path, overwrite: bool = False, resume: bool = False) -> None:
+        """Check that the output can be written, is nobody else's and in nobody's use; hold it until `release`.
+
+        Called first of all; after `release` everything is as it was. With `resume` the output is a run's that ended
+        early, or a finished one that is looked over.
+        """
 
     @abstractmethod
-    def create(self, layout: Layout, slide: Slide) -> None:
-        """Make the claimed output, empty; called when the plan stands."""
+    def release(self) -> None:
+        """Let go of the output, however the run ended."""
+
+    def more_arrays(self, slide: Slide) -> tuple[ArraySpec, ...]:
+        """Arrays that the store wants beside the map and its labels: copies of the slide's levels."""
+        return ()
+
+    @abstractmethod
+    def create(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
+        """Make the claimed output, empty, and keep the record of its plan; called when the plan stands."""
+
+    @abstractmethod
+    def reopen(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
+        """Go on with an output that was created under the same plan; a `UsageError` says what differs if it is not."""
+
+    @abstractmethod
+    def missing(self, array: str, region: Region) -> str | None:
+        """Why a region has to be computed (again); None where it is committed and verified to be as it was."""
 
     @abstractmethod
     def commit(self, array: str, region: Region, data: np.ndarray[Any, Any]) -> Receipt:

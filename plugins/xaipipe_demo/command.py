@@ -13,8 +13,8 @@ import zarr
 from rich.progress import Progress
 
 from xaipipe import Pipeline, StorageError, Summary, UsageError
-from xaipipe.cli.progress import progress_of
-from xaipipe.cli.report import human_seconds, print_plan, print_rows, summary_facts
+from xaipipe.cli.execute import execute
+from xaipipe.cli.report import human_seconds, print_rows, summary_facts
 from xaipipe.cli.session import Session, session_of
 from xaipipe.slides import open_slide
 from xaipipe.types import Grid
@@ -101,12 +101,9 @@ def _generate(session: Session, scene: Scene, path: Path) -> Path:
 
 def _explain(session: Session, config: Path, slide: Path, output: Path) -> tuple[Summary, Grid]:
     pipeline = Pipeline.from_toml(config, registry=session.registry, trust=True)  # the model is our own
-    pipeline.config.store.claim(output, overwrite=False)
-    run = pipeline.prepare(slide)
-    if not session.json:
-        print_plan(session.err, run)
-    with progress_of(session, run):
-        return pipeline.execute(run), run.plan.lattice.grid
+    with pipeline.claimed(output):
+        run = pipeline.prepare(slide)
+        return execute(session, pipeline, run), run.plan.lattice.grid
 
 
 def _tell(session: Session, summary: Summary, verdict: Verdict, seconds: Seconds, picture: Path) -> None:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import zarr
 from pydantic import Field
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from xaipipe import Histogram, Instance, Receipt, Region, Slide, StorageError, Store, StoreParams, UsageError
+from xaipipe import Histogram, Instance, Receipt, Region, Slide, Store, StoreParams, UsageError
 from xaipipe.running.layout import ArraySpec, Layout
+from xaipipe.running.manifest import PlanRecord
 from xaipipe_store import ngff
-from xaipipe_store.image_copy import copy_image
+from xaipipe_store.arrays import array_path, create_collection, image_specs
+from xaipipe_store.durable import DurableStore, sync_folder, write_durably
+from xaipipe_store.identity import require_same
+from xaipipe_store.ledger import Ledger, ledger_path
+from xaipipe_store.lock import OutputLock
 from xaipipe_store.ownership import check_claim, is_ours, storage_errors
-from xaipipe_store.table import write_instances
+from xaipipe_store.table import instance_table
+from xaipipe_store.verify import COMPLETE, completion, damage_of, small_files
 
 
 class OmeZarr(Store):
     """Sharded Zarr v3 with NGFF 0.5 metadata, one shard a region; NaN where nothing was explained.
+
+    A committed region survives a dead machine: its shard is synced and renamed before its row enters the ledger
+    beside the result, and `xaipipe resume` verifies every row.
 
     Misleads when: a viewer is opened on the collection's folder and shows the first image only: open `heatmap` too.
 
@@ -40,34 +47,79 @@ class OmeZarr(Store):
         )
         chunk: int = Field(512, ge=8, description="largest side of a chunk inside a shard, in cells")
 
-    def claim(self, output: Path, overwrite: bool) -> None:
-        check_claim(output, overwrite)
-        self.output = output
+    _held: OutputLock | None = None
+    _ledger: Ledger | None = None
 
-    def create(self, layout: Layout, slide: Slide) -> None:
-        self._layout, self._slide = layout, slide
-        self._histograms: dict[str, Histogram] = {}
-        self._lock = threading.Lock()
+    def claim(self, output: Path, overwrite: bool = False, resume: bool = False) -> None:
+        check_claim(output, overwrite, resume)
+        self.output = output
+        with storage_errors(output):
+            self._held = OutputLock(output)
+
+    def release(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+        if self._held is not None:
+            self._held.release()
+            self._held = None
+
+    def more_arrays(self, slide: Slide) -> tuple[ArraySpec, ...]:
+        return image_specs(slide) if self.params.image == "copy" else ()
+
+    def create(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
         with storage_errors(self.output):
             if self.output.exists():
                 if not is_ours(self.output):  # looked at again: it may have been replaced since it was claimed
                     raise UsageError("the output is not ours", where=self.output)
                 shutil.rmtree(self.output)
-            self._root = zarr.create_group(self.output, zarr_format=3, attributes=ngff.collection(slide))
-            if self.params.image == "copy":
-                copy_image(self._root, slide, layout)
-            self._arrays = {spec.name: self._create_array(spec) for spec in layout.arrays}
-            self._root.create_group("OME", attributes=ngff.series(self._images()))
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{ledger_path(self.output)}{suffix}").unlink(missing_ok=True)
+            self._open_ledger()
+            self._book.write_fact("identity", record.identity)
+            self._book.write_fact("recipe", record.recipe)
+            self._book.write_fact("plan", record.plan)
+            self._zarr = DurableStore(self.output)
+            create_collection(self._zarr, layout, slide, self.params.chunk)
+            sync_folder(self.output.absolute().parent)
+            self._book.write_fact("created", True)
+        self._open_arrays(layout, record)
+
+    def reopen(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
+        self._open_ledger()
+        begun = self._book.fact("identity")
+        if begun is not None:
+            require_same(begun, record.identity, self.output)
+        if not self._book.fact("created"):  # killed while its metadata was written: nothing is lost
+            self._book.close()
+            self.create(layout, slide, record)
+            return
+        with storage_errors(self.output):
+            for path, content in self._book.files().items():
+                if not (self.output / path).is_file() or (self.output / path).read_bytes() != content:
+                    write_durably(self.output / path, content)
+            with suppress(FileNotFoundError):
+                (self.output / COMPLETE).unlink()
+            self._zarr = DurableStore(self.output)
+        self._open_arrays(layout, record)
+
+    def missing(self, array: str, region: Region) -> str | None:
+        receipt = self._book.receipt(array, region)
+        return "it was never committed" if receipt is None else damage_of(self.output, receipt)
 
     def commit(self, array: str, region: Region, data: np.ndarray) -> Receipt:
-        spec = self._layout.array(array)
-        y, x, h, w = spec.cells(region)
+        y, x, h, w = self._layout.array(array).cells(region)
         stored = self._arrays[array]
+        chunk = ("c", *("0",) * (stored.ndim - 2), str(region.row), str(region.column))
+        path = "/".join((stored.path, *chunk))
         with storage_errors(self.output):
+            # zarr reads a shard that it fills in part, as at the array's end; a damaged one cannot be read
+            (self.output / path).unlink(missing_ok=True)
             stored[(..., slice(y, y + h), slice(x, x + w))] = data if stored.ndim == 3 else data.reshape(h, w)
-            if spec.role == "heatmap":
-                self._note_values(array, data)
-            return self._receipt(stored, array, region)
+        written = self._zarr.written.pop(path)
+        receipt = Receipt(array, region, path, written.bytes, written.sha256)
+        self._book.record(receipt, self._record.plan)
+        return receipt
 
     def read(self, array: str, y: int, x: int, h: int, w: int) -> np.ndarray:
         stored = self._arrays[array]
@@ -76,55 +128,36 @@ class OmeZarr(Store):
         return box if box.ndim == 3 else box[None]
 
     def finish(self, manifest: Mapping[str, Any], instances: tuple[Instance, ...]) -> None:
+        root = zarr.open_group(self._zarr, mode="r+")
         with storage_errors(self.output):
             for spec in self._layout.arrays:
                 if spec.role == "heatmap":
-                    group = self._root[spec.name]
-                    histogram = self._histograms.get(spec.name, Histogram.of(np.zeros(0)))
+                    group = root[spec.name]
+                    histogram = Histogram.merged(self._histograms(spec))
                     group.update_attributes(ngff.with_display(group.attrs.asdict(), spec, histogram))
             if instances:
-                write_instances(self.output / "instances.csv", instances, self._layout)
-            self._root.update_attributes(ngff.with_manifest(self._root.attrs.asdict(), manifest, self._layout))
+                write_durably(self.output / "instances.csv", instance_table(instances, self._layout))
+            root.update_attributes(ngff.with_manifest(root.attrs.asdict(), manifest, self._layout))
+            receipts = self._book.receipts()
+            files = small_files(self.output, receipts)
+            self._book.keep_files(files)
+            write_durably(self.output / COMPLETE, completion(self._record.plan, receipts))
 
-    def _images(self) -> list[str]:
-        copied = ["image"] if self.params.image == "copy" else []
-        return copied + [spec.name for spec in self._layout.arrays if spec.role == "heatmap"]
+    @property
+    def _book(self) -> Ledger:
+        assert self._ledger is not None
+        return self._ledger
 
-    def _create_array(self, spec: ArraySpec) -> zarr.Array:
-        """The array of a heatmap or of labels, inside the group that describes it."""
-        if spec.role == "labels":
-            # under the map, whose number of levels they share, as NGFF wants it
-            labels = self._root.require_group("heatmap").create_group("labels", attributes=ngff.label_list(spec))
-            group = labels.create_group(spec.name, attributes=ngff.label_image(spec, self._layout))
-            shape, shard = (spec.height, spec.width), (spec.shard, spec.shard)
-        else:
-            group = self._root.create_group(spec.name, attributes=ngff.heatmap_image(spec, self._layout))
-            shape = (len(spec.channels), spec.height, spec.width)
-            shard = (len(spec.channels), spec.shard, spec.shard)
-        side = ngff.chunk_side(spec.shard, self.params.chunk)
-        return group.create_array(
-            "0",
-            shape=shape,
-            shards=shard,
-            chunks=(1,) * (len(shape) - 2) + (side, side),
-            dtype=spec.dtype,
-            fill_value=np.nan if spec.role == "heatmap" else 0,
-            compressors=(ZstdCodec(level=3), Crc32cCodec()),
-            dimension_names=("c", "y", "x")[-len(shape) :],
-            config={"write_empty_chunks": True},
-        )
+    def _open_ledger(self) -> None:
+        self._ledger = Ledger(ledger_path(self.output))
 
-    def _note_values(self, array: str, data: np.ndarray) -> None:
-        histogram = Histogram.of(data)
-        with self._lock:
-            known = self._histograms.get(array)
-            self._histograms[array] = Histogram.merged([known, histogram]) if known else histogram
+    def _open_arrays(self, layout: Layout, record: PlanRecord) -> None:
+        self._layout, self._record = layout, record
+        root = zarr.open_group(self._zarr, mode="r+")
+        # a setting of the opened array, not of its metadata: shards that hold nothing are written all the same
+        always = {"write_empty_chunks": True}
+        self._arrays = {spec.name: root[array_path(spec)].with_config(always) for spec in layout.arrays}
 
-    def _receipt(self, stored: zarr.Array, array: str, region: Region) -> Receipt:
-        chunk = ("c", *("0",) * (stored.ndim - 2), str(region.row), str(region.column))
-        path = Path(stored.path, *chunk)
-        try:
-            written = (self.output / path).read_bytes()
-        except FileNotFoundError:
-            raise StorageError("a shard is missing right after it was written", where=self.output / path) from None
-        return Receipt(array, region, str(path), len(written), hashlib.sha256(written).hexdigest())
+    def _histograms(self, spec: ArraySpec) -> Iterator[Histogram]:
+        for region in spec.regions():
+            yield Histogram.of(self.read(spec.name, *spec.cells(region)))

@@ -10,15 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xaipipe import StorageError, UsageError
+from xaipipe_store.ledger import ledger_path
 
-_OUR_ENTRIES = {"zarr.json", "OME", "image", "raw", "heatmap", "instances.csv"}
+_OUR_ENTRIES = {"zarr.json", ".zarr.json.partial", "OME", "image", "raw", "heatmap", "instances.csv"}
+_OUR_ENTRIES |= {".instances.csv.partial", "COMPLETE", ".COMPLETE.partial"}
+_SQLITE = b"SQLite format 3\0"
 
 
-def check_claim(output: Path, overwrite: bool) -> None:
+def check_claim(output: Path, overwrite: bool, resume: bool) -> None:
     """Refuse what is not ours or cannot be written; nothing is changed."""
     parent = output.absolute().parent
     with storage_errors(output):
-        _check_replaceable(output, overwrite)
+        _check_ledger(ledger_path(output), resume)
+        if not resume:
+            _check_replaceable(output, overwrite)
         if not parent.exists():
             raise StorageError("the folder of the output does not exist", where=parent, hint=f"mkdir -p {parent}")
         if not parent.is_dir():
@@ -27,28 +32,12 @@ def check_claim(output: Path, overwrite: bool) -> None:
             probe.write(b"x")
 
 
-def _check_replaceable(output: Path, overwrite: bool) -> None:
-    if output.exists():
-        if not is_ours(output):
-            raise UsageError(
-                "the output exists and was not made by xaipipe",
-                where=output,
-                hint="choose another name; it was left as it is",
-            )
-        if not overwrite:
-            raise UsageError(
-                "the output exists already",
-                where=output,
-                hint="add --overwrite to replace it, or choose another name",
-            )
-
-
 def is_ours(output: Path) -> bool:
-    """A folder whose Zarr root says that xaipipe made it, and that holds nothing else."""
+    """A folder that xaipipe made, by the mark in its Zarr root or by its ledger, and that holds nothing else."""
     try:
-        made_by_us = "xaipipe" in json.loads((output / "zarr.json").read_text())["attributes"]
-        return made_by_us and {entry.name for entry in output.iterdir()} <= _OUR_ENTRIES
-    except (OSError, ValueError, KeyError, TypeError):
+        ours = ledger_path(output).is_file() or _marked(output)
+        return ours and {entry.name for entry in output.iterdir()} <= _OUR_ENTRIES
+    except OSError:
         return False
 
 
@@ -60,3 +49,39 @@ def storage_errors(output: Path) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StorageError("the output cannot be written", got=reason, where=error.filename or output) from error
+
+
+def _marked(output: Path) -> bool:
+    try:
+        return "xaipipe" in json.loads((output / "zarr.json").read_text())["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _check_replaceable(output: Path, overwrite: bool) -> None:
+    if not output.exists():
+        return
+    if not is_ours(output):
+        raise UsageError(
+            "the output exists and was not made by xaipipe",
+            where=output,
+            hint="choose another name; it was left as it is",
+        )
+    if not overwrite:
+        raise UsageError(
+            "the output exists already",
+            where=output,
+            hint="add --overwrite to replace it, or go on with it: xaipipe resume",
+        )
+
+
+def _check_ledger(path: Path, resume: bool) -> None:
+    if resume and not path.is_file():
+        raise UsageError("there is no run to go on with", got="no ledger beside the output", expected=path)
+    if path.exists() and path.stat().st_size and not (path.is_file() and _begins(path, _SQLITE)):
+        raise UsageError("somebody else's file stands where the ledger goes", where=path, hint="choose another output")
+
+
+def _begins(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic

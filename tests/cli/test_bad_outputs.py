@@ -170,8 +170,8 @@ def test_an_output_that_was_swapped_between_claim_and_start_is_not_deleted(
 ) -> None:
     claim = OmeZarr.claim
 
-    def claim_then_swap(self: OmeZarr, output: Path, overwrite: bool) -> None:
-        claim(self, output, overwrite)
+    def claim_then_swap(self: OmeZarr, output: Path, overwrite: bool, resume: bool) -> None:
+        claim(self, output, overwrite, resume)
         somebodys_folder(output)
 
     monkeypatch.setattr(OmeZarr, "claim", claim_then_swap)

@@ -29,6 +29,7 @@ from xaipipe import (
     Tile,
 )
 from xaipipe.running.layout import Layout
+from xaipipe.running.manifest import PlanRecord
 from xaipipe.testing import LoaderContract, ReaderContract, StageContract, StoreContract, striped_pixels
 from xaipipe_readers.tiles import Tiles
 from xaipipe_store.ome_zarr import OmeZarr
@@ -205,25 +206,25 @@ def reader_contract(reader: type[Raw]) -> type[ReaderContract]:
 
 
 class MakesAFolderAtOnce(OmeZarr):
-    def claim(self, output: Path, overwrite: bool) -> None:
-        super().claim(output, overwrite)
+    def claim(self, output: Path, overwrite: bool = False, resume: bool = False) -> None:
+        super().claim(output, overwrite, resume)
         output.mkdir(exist_ok=True)
 
 
 class TakesAnyPlace(OmeZarr):
-    def claim(self, output: Path, overwrite: bool) -> None:
+    def claim(self, output: Path, overwrite: bool = False, resume: bool = False) -> None:
         self.output = output
 
 
 class OverwritesUnasked(OmeZarr):
-    def claim(self, output: Path, overwrite: bool) -> None:
-        super().claim(output, overwrite=True)
+    def claim(self, output: Path, overwrite: bool = False, resume: bool = False) -> None:
+        super().claim(output, overwrite=True, resume=resume)
 
 
 class MakesParents(OmeZarr):
-    def claim(self, output: Path, overwrite: bool) -> None:
+    def claim(self, output: Path, overwrite: bool = False, resume: bool = False) -> None:
         output.parent.mkdir(exist_ok=True, parents=True)
-        super().claim(output, overwrite)
+        super().claim(output, overwrite, resume)
 
 
 class FillsHoles(OmeZarr):
@@ -232,8 +233,8 @@ class FillsHoles(OmeZarr):
 
 
 class DropsWhatComesTogether(OmeZarr):
-    def create(self, layout: Layout, slide: Slide) -> None:
-        super().create(layout, slide)
+    def create(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
+        super().create(layout, slide, record)
         self._busy = threading.Lock()
 
     def commit(self, array: str, region: Region, data: np.ndarray) -> Receipt:
@@ -247,8 +248,8 @@ class DropsWhatComesTogether(OmeZarr):
 
 
 class StartsFromZero(OmeZarr):
-    def create(self, layout: Layout, slide: Slide) -> None:
-        super().create(layout, slide)
+    def create(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
+        super().create(layout, slide, record)
         for array in self._arrays.values():
             array[...] = 0
 
@@ -281,12 +282,45 @@ class NeverFinishes(OmeZarr):
 
 
 class CompleteFromTheStart(OmeZarr):
-    def create(self, layout: Layout, slide: Slide) -> None:
-        super().create(layout, slide)
+    def create(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
+        super().create(layout, slide, record)
         super().finish({}, ())
 
 
+class SharesItsOutput(OmeZarr):
+    def claim(self, output: Path, overwrite: bool = False, resume: bool = False) -> None:
+        super().claim(output, overwrite, resume)
+        self._held.release()
+        self._held = None
+
+
+class ForgetsCommits(OmeZarr):
+    def missing(self, array: str, region: Region) -> str | None:
+        return "who knows"
+
+
+class TrustsTheDisk(OmeZarr):
+    def missing(self, array: str, region: Region) -> str | None:
+        return None if self._book.receipt(array, region) else "it was never committed"
+
+
+class SignsEachResume(OmeZarr):
+    def reopen(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
+        super().reopen(layout, slide, record)
+        (self.output / "resumed.txt").touch()
+
+
+class MixesPlans(OmeZarr):
+    def reopen(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
+        super().reopen(layout, slide, PlanRecord({"settings": {"explain": {"method": "test"}}}, None))
+
+
 STORES: list[tuple[type[OmeZarr], str]] = [
+    (SharesItsOutput, "test_an_output_in_use_is_refused"),
+    (ForgetsCommits, "test_what_was_committed_is_not_missing"),
+    (TrustsTheDisk, "test_a_damaged_region_is_missing_with_the_reason"),
+    (SignsEachResume, "test_a_result_that_went_on_has_the_same_bytes"),
+    (MixesPlans, "test_another_plan_may_not_go_on"),
     (MakesAFolderAtOnce, "test_claim_changes_nothing"),
     (TakesAnyPlace, "test_claim_refuses_what_is_not_ours"),
     (OverwritesUnasked, "test_claim_asks_before_it_overwrites_ours"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from ome_zarr_models.v05 import BioFormats2Raw, Image, ImageLabel, Labels
 
 from xaipipe import Grid, Slide, Store
 from xaipipe.running.layout import ArraySpec, Layout
+from xaipipe.running.manifest import PlanRecord
 from xaipipe.running.tiling import Tiling
 from xaipipe.testing import MemorySlide, StoreContract
 from xaipipe_store.ome_zarr import OmeZarr
@@ -48,15 +50,21 @@ def layout_on(level: int, slide: Slide, grid: Grid, names: tuple[str, ...] = ("h
 def written(output: Path, layout: Layout, slide: Slide, image: str = "copy") -> Store:
     """A finished result whose maps hold 1, 2, 3, …"""
     store = OmeZarr(shard=16, image=image)
-    store.claim(output, overwrite=False)
-    store.create(layout, slide)
-    for spec in layout.arrays:
+    store.claim(output)
+    layout = replace(layout, arrays=(*layout.arrays, *store.more_arrays(slide)))
+    store.create(layout, slide, PlanRecord({}, None))
+    for spec in (spec for spec in layout.arrays if spec.role != "image"):
         values = np.arange(1, spec.height * spec.width + 1).reshape(1, spec.height, spec.width).astype(spec.dtype)
         for region in Tiling(slide, layout.level, 8, 0, 16).regions():
             y, x, h, w = spec.cells(region)
             if h and w:
                 store.commit(spec.name, region, values[:, y : y + h, x : x + w])
+    for spec in store.more_arrays(slide):
+        for region in spec.regions():
+            pixels = slide.read(int(spec.name[-1]), region.y, region.x, region.h, region.w)
+            store.commit(spec.name, region, np.moveaxis(pixels, 2, 0))
     store.finish({"settings": {}}, ())
+    store.release()
     return store
 
 

@@ -62,8 +62,8 @@ def test_reading_explaining_and_writing_run_in_threads_of_their_own(tmp_path: Pa
     run = pipeline.prepare(slide)
     threads = StageThreads()
     pipeline.registry.hooks.register(threads)
-    pipeline.config.store.claim(tmp_path / "out.zarr", overwrite=False)
-    pipeline.execute(run)
+    with pipeline.claimed(tmp_path / "out.zarr"):
+        pipeline.execute(run)
     assert threads.seen == {"load": {"read"}, "explain": {"MainThread"}, "store": {"write"}}
 
 
@@ -76,7 +76,6 @@ def test_a_slide_that_breaks_while_it_is_read_is_a_worded_error(tmp_path: Path) 
     middle = len(data) // 2
     data[middle : middle + 20_000] = bytes(20_000)
     path.write_bytes(data)
-    pipeline.config.store.claim(tmp_path / "out.zarr", overwrite=False)
-    with pytest.raises(xaipipe.InputError, match="cannot be decoded") as caught:
+    with pipeline.claimed(tmp_path / "out.zarr"), pytest.raises(xaipipe.InputError, match="cannot be dec") as caught:
         pipeline.execute(run)
     assert "s.tif level 0 tile" in str(caught.value)

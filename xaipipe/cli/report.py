@@ -66,6 +66,7 @@ def summary_facts(summary: Summary) -> dict[str, Any]:
         "seconds": round(summary.seconds, 3),
         "stage_seconds": {name: round(seconds, 3) for name, seconds in summary.stage_seconds.items()},
         "bytes": summary.bytes_written,
+        "redone": [f"{one.array}, {one.region}: {one.reason}" for one in summary.redone],
         "findings": summary.findings,
     }
 
@@ -81,6 +82,15 @@ def print_summary(console: Console, summary: Summary) -> None:
         ("written", f"{summary.output}, {human_bytes(summary.bytes_written)} of maps and labels"),
     ]
     print_rows(console, rows)
+
+
+def print_redone(console: Console, summary: Summary) -> None:
+    """What a resumed run computed, and why; what was never there in one line."""
+    never = [one for one in summary.redone if "never committed" in one.reason]
+    for one in summary.redone:
+        if one not in never:
+            console.print(f"computed again: {one.array}, {one.region}: {one.reason}", markup=False)
+    console.print(f"computed for the first time: {len(never)} shards", markup=False)
 
 
 def human_bytes(count: float) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from xaipipe.cli.progress import progress_of
-from xaipipe.cli.report import plan_facts, print_plan, print_summary, summary_facts
+from xaipipe.cli.execute import execute_and_tell
+from xaipipe.cli.report import plan_facts, print_plan
 from xaipipe.cli.session import session_of
 from xaipipe.errors import UsageError
 from xaipipe.pipeline import Pipeline
@@ -32,23 +32,14 @@ def run(
     """Explain a slide into an OME-Zarr, by the stages of a configuration."""
     session = session_of(context)
     pipeline = Pipeline.from_toml(config, settings or [], registry=session.registry, trust=trust)
-    if output is not None:
-        pipeline.config.store.claim(output, overwrite)
-    elif not dry_run:
+    if output is None and not dry_run:
         raise UsageError("no output is given", expected="-o NAME.zarr")
-    prepared = pipeline.prepare(slide)
-    with closing(prepared.plan.tiling.slide):
-        if dry_run:
-            if session.json:
+    with pipeline.claimed(output, overwrite=overwrite) if output else nullcontext():
+        prepared = pipeline.prepare(slide)
+        with closing(prepared.plan.tiling.slide):
+            if not dry_run:
+                execute_and_tell(session, pipeline, prepared)
+            elif session.json:
                 session.emit(plan_facts(prepared))
             else:
                 print_plan(session.out, prepared)
-            return
-        if not session.json:
-            print_plan(session.err, prepared)
-        with progress_of(session, prepared):
-            summary = pipeline.execute(prepared)
-    if session.json:
-        session.emit(summary_facts(summary))
-    else:
-        print_summary(session.out, summary)

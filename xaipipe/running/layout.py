@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,7 @@ class ArraySpec:
     """One array [C, h, w] of a result, cut into shards of which each belongs to one region."""
 
     name: str
-    role: Literal["heatmap", "labels"]
+    role: Literal["heatmap", "labels", "image"]
     channels: tuple[str, ...]
     height: int
     width: int
@@ -21,6 +22,14 @@ class ArraySpec:
     """In pixels of the explained level; shard boundaries fall onto region boundaries."""
     shard: int
     dtype: str
+
+    def regions(self) -> Iterator[Region]:
+        """The array's own shards as regions, for arrays that have nothing to do with tiles."""
+        for row in range(-(-self.height // self.shard)):
+            for column in range(-(-self.width // self.shard)):
+                y, h = _span(row, self.shard, self.height)
+                x, w = _span(column, self.shard, self.width)
+                yield Region(row, column, y, x, h, w)
 
     def cells(self, region: Region) -> tuple[int, int, int, int]:
         """The box (y, x, h, w) of the array that a region owns; empty where no cell's centre lies in it."""

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np
+
 from xaipipe.hookspecs import hookimpl
 from xaipipe.running.assembly import Assembly
 from xaipipe.running.chain import final_map, fit_segmenters, own_cells, read_item, segmented
+from xaipipe.running.layout import ArraySpec
 from xaipipe.running.memory import return_large_buffers
 from xaipipe.running.plan import RegionPlan
-from xaipipe.running.run import Run
+from xaipipe.running.run import Redone, Run
 from xaipipe.types import Batch, Region
 
 T = TypeVar("T")
@@ -26,6 +29,7 @@ class LocalExecutor:
     @hookimpl(trylast=True)
     def run_pipeline(self, run: Run) -> bool:
         return_large_buffers()
+        copy_images(run)
         explain_regions(run)
         if run.config.postprocessors or run.config.segmenters:
             derive_regions(run)
@@ -34,6 +38,32 @@ class LocalExecutor:
     @hookimpl(trylast=True)
     def run_stage(self, stage: Any, item: Any, run: Run) -> Any:
         return stage.process(item, run)
+
+
+def needed(run: Run, array: str, region: Region) -> bool:
+    """Whether a region has to be computed; in a resumed run, with the reason noted."""
+    if not all(run.plan.layout.array(array).cells(region)[2:]):
+        return False
+    reason = run.config.store.missing(array, region)
+    if reason is not None and run.resumed:
+        run.redone.append(Redone(array, region, reason))
+    return reason is not None
+
+
+def copy_images(run: Run) -> None:
+    """The slide's own levels, where the store wants them."""
+    slide = run.plan.tiling.slide
+    specs = [spec for spec in run.plan.layout.arrays if spec.role == "image"]
+    work = ((level, spec, region) for level, spec in enumerate(specs) for region in spec.regions())
+
+    def copy(level: int, spec: ArraySpec, region: Region) -> None:
+        if needed(run, spec.name, region):
+            pixels = slide.read(level, region.y, region.x, region.h, region.w)
+            commit(run, spec.name, region, np.moveaxis(pixels, 2, 0))
+
+    with ThreadPoolExecutor(run.config.run.readers, "copy") as copiers:
+        for _ in overlapped(copiers, lambda one: copy(*one), work, _COMMITS_IN_FLIGHT):
+            pass
 
 
 def explain_regions(run: Run) -> None:
@@ -74,10 +104,14 @@ def derive_regions(run: Run) -> None:
         fit_segmenters(run, segmenters, over_regions)
 
         def derive(region: Region) -> None:
+            heatmap = bool(run.config.postprocessors) and needed(run, "heatmap", region)
+            labels = bool(segmenters) and needed(run, "segmentation", region)
+            if not heatmap and not labels:
+                return
             item = finished_map(region)
-            if run.config.postprocessors:
+            if heatmap:
                 commit(run, "heatmap", region, own_cells(run, region, item))
-            if segmenters:
+            if labels:
                 commit(run, "segmentation", region, segmented(run, segmenters, item).labels.numpy())  # type: ignore[union-attr]
 
         for _ in overlapped(workers, derive, regions, _COMMITS_IN_FLIGHT):
@@ -127,7 +161,10 @@ Work = tuple[RegionPlan, "tuple[Any, ...] | None", bool]
 
 def _work(run: Run) -> Iterator[Work]:
     """Every batch of every region with whether it is the region's last; None for a region that has none."""
+    raw = run.plan.layout.arrays[0].name
     for planned in run.plan.regions:
+        if not needed(run, raw, planned.region):
+            continue
         batches = list(planned.batches(run.config.loader.params.batch))
         for number, tiles in enumerate(batches, start=1):
             yield planned, tiles, number == len(batches)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -11,16 +14,47 @@ import torch
 from xaipipe.running.run import Run
 
 
+@dataclass(frozen=True)
+class PlanRecord:
+    """What a run is: `identity` has to be the same for its bytes to be; `recipe` is how to prepare it again."""
+
+    identity: Mapping[str, Any]
+    recipe: Mapping[str, Any] | None
+    """None where the run was made from Python objects that no file can name."""
+
+    @property
+    def plan(self) -> str:
+        """The hash of the identity."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+
+def record_of(run: Run) -> PlanRecord:
+    """The record of a prepared run."""
+    slide, config = run.plan.tiling.slide, run.config
+    recipe = {"tables": config.tables, "base": str(config.base), "slide": str(slide.path.absolute())}
+    named = config.model is not None and _plain(config.tables) == config.tables
+    return PlanRecord(identity_of(run), _plain(recipe) if named else None)
+
+
 def manifest_of(run: Run, findings: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's settings, model, slide, plan and findings, and what plugins add."""
+    """The run's identity, its findings, and what plugins add."""
+    manifest = {**identity_of(run), "findings": _plain(findings)}
+    for facts in run.registry.answers("provenance", run=run):
+        if isinstance(facts, Mapping):
+            manifest.update(_plain(facts))
+    return manifest
+
+
+def identity_of(run: Run) -> dict[str, Any]:
+    """Settings, model, slide, plan, versions: what has to be equal for results to be equal."""
     plan, slide = run.plan, run.plan.tiling.slide
-    manifest: dict[str, Any] = {
+    return {
         "xaipipe": version("xaipipe"),
         "torch": torch.__version__,
         "mode": "approximate: every tile was explained on its own",
         "settings": _plain(run.config.tables),
         "model": {"source": run.model.source, "sha256": run.model.fingerprint},
-        "preprocess": run.preprocess.model_dump(),
+        "preprocess": _plain(run.preprocess.model_dump()),
         "slide": {"name": slide.path.name, "fingerprint": slide.fingerprint, "mpp": slide.mpp},
         "plan": {
             "level": plan.tiling.level,
@@ -33,12 +67,8 @@ def manifest_of(run: Run, findings: Mapping[str, Any]) -> dict[str, Any]:
             "layer": plan.layer,
         },
         "plugins": {plugin.name: plugin.origin for plugin in run.registry.plugins if plugin.state == "loaded"},
-        "findings": _plain(findings),
+        "device": run.model.device.type,
     }
-    for facts in run.registry.answers("provenance", run=run):
-        if isinstance(facts, Mapping):
-            manifest.update(_plain(facts))
-    return manifest
 
 
 def _plain(value: Any) -> Any:

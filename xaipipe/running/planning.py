@@ -135,6 +135,7 @@ def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation
                 "segmentation", "labels", ("label",), tiling.height, tiling.width, Grid(), tiling.region, "uint32"
             )
         )
+    arrays.extend(config.store.more_arrays(slide))
     return Layout(tuple(arrays), level, slide.levels[level].downsample, slide.mpp)
 
 

@@ -11,7 +11,16 @@ from xaipipe.models.preprocess import Preprocess
 from xaipipe.registry import Registry
 from xaipipe.running.plan import Plan
 from xaipipe.stages import Stage
-from xaipipe.types import Receipt
+from xaipipe.types import Receipt, Region
+
+
+@dataclass(frozen=True, slots=True)
+class Redone:
+    """A region of an array that an earlier run did not leave behind as it should be."""
+
+    array: str
+    region: Region
+    reason: str
 
 
 @dataclass(eq=False)
@@ -25,6 +34,10 @@ class Run:
     planned: Plan | None = None
     fitted: dict[Stage, Any] = field(default_factory=dict)
     """What each surveying stage learned from the whole slide."""
+    resumed: bool = False
+    """Whether the output was begun by an earlier run."""
+    redone: list[Redone] = field(default_factory=list)
+    """In a resumed run: what was computed (again), and why."""
     receipts: list[Receipt] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent in each kind of stage, summed over threads."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from xaipipe.errors import StorageError, UsageError
+from xaipipe.errors import LockedError, StorageError, UsageError
 from xaipipe.running.checks import check_result
 from xaipipe.running.layout import ArraySpec, Layout
+from xaipipe.running.manifest import PlanRecord
 from xaipipe.running.tiling import Tiling
 from xaipipe.stages import Store
 from xaipipe.testing.params import StageContract
@@ -36,22 +38,39 @@ class StoreContract(StageContract):
     def is_complete(self, output: Path) -> bool:
         """Whether a result says of itself that it was finished."""
 
-    def created(self, output: Path) -> Store:
+    @contextmanager
+    def claimed(self, output: Path, overwrite: bool = False, resume: bool = False) -> Iterator[Store]:
+        """A store that holds an output until the end of the block."""
         store: Store = self.build()
-        store.claim(output, overwrite=False)
-        store.create(_layout(), MemorySlide.striped())
-        return store
+        try:
+            store.claim(output, overwrite, resume)
+            yield store
+        finally:
+            store.release()
+
+    @contextmanager
+    def created(self, output: Path) -> Iterator[Store]:
+        with self.claimed(output) as store:
+            store.create(_layout(), MemorySlide.striped(), _record())
+            yield store
+
+    @contextmanager
+    def resumed(self, output: Path) -> Iterator[Store]:
+        with self.claimed(output, resume=True) as store:
+            store.reopen(_layout(), MemorySlide.striped(), _record())
+            yield store
 
     def finished(self, output: Path) -> tuple[Store, list[Receipt]]:
-        store = self.created(output)
-        receipts = [store.commit(*work) for work in _work()]
-        store.finish({"settings": {"explain": {"method": "test"}}}, (_INSTANCE,))
+        with self.created(output) as store:
+            receipts = [store.commit(*work) for work in _work()]
+            store.finish({"settings": {"explain": {"method": "test"}}}, (_INSTANCE,))
         return store, receipts
 
     # -- whose an output is -----------------------------------------------------------------------
 
     def test_claim_changes_nothing(self, tmp_path: Path) -> None:
-        self.build().claim(tmp_path / "result", overwrite=False)
+        with self.claimed(tmp_path / "result"):
+            assert not (tmp_path / "result").exists()
         assert _files(tmp_path) == {}
 
     def test_claim_refuses_what_is_not_ours(self, tmp_path: Path) -> None:
@@ -61,21 +80,33 @@ class StoreContract(StageContract):
         before = _files(tmp_path)
         for name in ("thesis", "zarr.json"):
             for overwrite in (False, True):
-                with pytest.raises(UsageError):
-                    self.build().claim(tmp_path / name, overwrite=overwrite)
+                with pytest.raises(UsageError), self.claimed(tmp_path / name, overwrite):
+                    pass
         assert _files(tmp_path) == before
 
     def test_claim_asks_before_it_overwrites_ours(self, tmp_path: Path) -> None:
         self.finished(tmp_path / "result")
         before = _files(tmp_path)
-        with pytest.raises(UsageError):
-            self.build().claim(tmp_path / "result", overwrite=False)
-        self.build().claim(tmp_path / "result", overwrite=True)
+        with pytest.raises(UsageError), self.claimed(tmp_path / "result"):
+            pass
+        with self.claimed(tmp_path / "result", overwrite=True):
+            pass
         assert _files(tmp_path) == before
 
+    def test_an_output_in_use_is_refused(self, tmp_path: Path) -> None:
+        with self.created(tmp_path / "result"):
+            for overwrite, resume in ((False, False), (True, False), (False, True)):
+                with (
+                    pytest.raises((LockedError, UsageError)),
+                    self.claimed(tmp_path / "result", overwrite, resume),
+                ):
+                    pass
+        with self.claimed(tmp_path / "result", resume=True):
+            pass
+
     def test_claim_needs_a_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(StorageError):
-            self.build().claim(tmp_path / "missing" / "result", overwrite=False)
+        with pytest.raises(StorageError), self.claimed(tmp_path / "missing" / "result"):
+            pass
         assert _files(tmp_path) == {}
 
     # -- what is written is what is read ----------------------------------------------------------
@@ -87,18 +118,63 @@ class StoreContract(StageContract):
             np.testing.assert_array_equal(store.read(spec.name, 3, 5, 20, 17), _whole(spec)[:, 3:23, 5:22])
 
     def test_regions_committed_by_threads_are_read_back(self, tmp_path: Path) -> None:
-        store = self.created(tmp_path / "result")
-        with ThreadPoolExecutor(4) as pool:
-            receipts = list(pool.map(lambda work: store.commit(*work), _work()))
-        assert [(receipt.array, receipt.region) for receipt in receipts] == [work[:2] for work in _work()]
-        for spec in _layout().arrays:
-            np.testing.assert_array_equal(store.read(spec.name, 0, 0, spec.height, spec.width), _whole(spec))
+        with self.created(tmp_path / "result") as store:
+            with ThreadPoolExecutor(4) as pool:
+                receipts = list(pool.map(lambda work: store.commit(*work), _work()))
+            assert [(receipt.array, receipt.region) for receipt in receipts] == [work[:2] for work in _work()]
+            for spec in _layout().arrays:
+                np.testing.assert_array_equal(store.read(spec.name, 0, 0, spec.height, spec.width), _whole(spec))
 
     def test_what_was_not_committed_is_nothing(self, tmp_path: Path) -> None:
-        store = self.created(tmp_path / "result")
-        heatmap, labels = _layout().arrays
-        assert np.isnan(store.read(heatmap.name, 0, 0, heatmap.height, heatmap.width)).all()
-        assert not store.read(labels.name, 0, 0, labels.height, labels.width).any()
+        with self.created(tmp_path / "result") as store:
+            heatmap, labels = _layout().arrays
+            assert np.isnan(store.read(heatmap.name, 0, 0, heatmap.height, heatmap.width)).all()
+            assert not store.read(labels.name, 0, 0, labels.height, labels.width).any()
+
+    # -- going on after an early end --------------------------------------------------------------
+
+    def test_what_was_committed_is_not_missing(self, tmp_path: Path) -> None:
+        first, *rest = _work()
+        with self.created(tmp_path / "result") as store:
+            assert all(store.missing(array, region) for array, region, _ in _work())
+            store.commit(*first)
+        with self.resumed(tmp_path / "result") as store:
+            assert store.missing(*first[:2]) is None
+            assert all(store.missing(array, region) for array, region, _ in rest)
+
+    def test_a_damaged_region_is_missing_with_the_reason(self, tmp_path: Path) -> None:
+        _, receipts = self.finished(tmp_path / "result")
+        flipped, cut, gone, *whole = (tmp_path / "result" / receipt.path for receipt in receipts)
+        content = bytearray(flipped.read_bytes())
+        content[len(content) // 2] ^= 1
+        flipped.write_bytes(content)
+        cut.write_bytes(cut.read_bytes()[:-1])
+        gone.unlink()
+        with self.resumed(tmp_path / "result") as store:
+            reasons = [store.missing(array, region) for array, region, _ in _work()]
+        assert len(set(reasons[:3])) == 3
+        assert all(reasons[:3])
+        assert reasons[3:] == [None] * len(whole)
+
+    def test_a_result_that_went_on_has_the_same_bytes(self, tmp_path: Path) -> None:
+        self.finished(tmp_path / "straight")
+        with self.created(tmp_path / "result") as store:
+            for work in _work()[::2]:
+                store.commit(*work)
+        with self.resumed(tmp_path / "result") as store:
+            for work in _work():
+                if store.missing(*work[:2]):
+                    store.commit(*work)
+            store.finish({"settings": {"explain": {"method": "test"}}}, (_INSTANCE,))
+        assert _files(tmp_path / "result") == _files(tmp_path / "straight")
+
+    def test_another_plan_may_not_go_on(self, tmp_path: Path) -> None:
+        self.finished(tmp_path / "result")
+        before = _files(tmp_path / "result")
+        other = PlanRecord({"settings": {"explain": {"method": "other"}}}, None)
+        with self.claimed(tmp_path / "result", resume=True) as store, pytest.raises(UsageError, match="method"):
+            store.reopen(_layout(), MemorySlide.striped(), other)
+        assert _files(tmp_path / "result") == before
 
     # -- receipts ---------------------------------------------------------------------------------
 
@@ -112,30 +188,33 @@ class StoreContract(StageContract):
             assert receipt.sha256 == hashlib.sha256(written).hexdigest()
 
     def test_a_region_is_a_file_of_its_own(self, tmp_path: Path) -> None:
-        store = self.created(tmp_path / "result")
-        receipts = [store.commit(*work) for work in _work()]
-        assert len({receipt.path for receipt in receipts}) == len(receipts)
-        before = _files(tmp_path)
-        array, region, data = _work()[1]
-        store.commit(array, region, np.ones_like(data))
-        changed = {name for name, digest in _files(tmp_path).items() if before.get(name) != digest}
-        assert changed == {f"result/{receipts[1].path}"}
+        with self.created(tmp_path / "result") as store:
+            receipts = [store.commit(*work) for work in _work()]
+            assert len({receipt.path for receipt in receipts}) == len(receipts)
+            before = _files(tmp_path / "result")
+            array, region, data = _work()[1]
+            store.commit(array, region, np.ones_like(data))
+            after = _files(tmp_path / "result")
+        assert {name for name in after if before.get(name) != after[name]} == {receipts[1].path}
 
     # -- the end ----------------------------------------------------------------------------------
 
     def test_same_data_gives_same_bytes(self, tmp_path: Path) -> None:
-        for folder in (tmp_path / "a", tmp_path / "b"):
-            folder.mkdir()
-            self.finished(folder / "result")
+        for name in ("a", "b"):
+            self.finished(tmp_path / name)
         assert _files(tmp_path / "a") == _files(tmp_path / "b")
 
     def test_finish_marks_the_result_complete(self, tmp_path: Path) -> None:
-        store = self.created(tmp_path / "result")
-        for work in _work():
-            store.commit(*work)
-        assert not self.is_complete(tmp_path / "result")
-        store.finish({"settings": {}}, ())
-        assert self.is_complete(tmp_path / "result")
+        with self.created(tmp_path / "result") as store:
+            for work in _work():
+                store.commit(*work)
+            assert not self.is_complete(tmp_path / "result")
+            store.finish({"settings": {}}, ())
+            assert self.is_complete(tmp_path / "result")
+
+
+def _record() -> PlanRecord:
+    return PlanRecord({"settings": {"explain": {"method": "test"}}}, None)
 
 
 def _layout() -> Layout:

@@ -1,0 +1,103 @@
+"""`xaipipe resume` and `xaipipe verify`: going on after a dead machine, and looking for damage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xaipipe import InputError, Pipeline, UsageError
+from xaipipe.cli.execute import execute_and_tell
+from xaipipe.cli.session import Session, session_of
+from xaipipe_store.durable import write_durably
+from xaipipe_store.ledger import Ledger, ledger_path
+from xaipipe_store.ownership import storage_errors
+from xaipipe_store.verify import Damage, all_damage
+
+Result = Annotated[Path, typer.Argument(help="A result.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Let a model that is code run.")]
+Repair = Annotated[bool, typer.Option("--repair", help="Put damaged files back; damaged regions are computed again.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("resume")(resume)
+    app.command("verify")(verify)
+
+
+def resume(context: typer.Context, output: Result, trust: Trust = False) -> None:
+    """Go on with a run that ended early; what is committed is verified, and only what is not is computed."""
+    _resume(session_of(context), output, trust)
+
+
+def verify(
+    context: typer.Context,
+    output: Result,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put damaged files back; damaged regions are computed again.")
+    ] = False,
+    trust: Trust = False,
+) -> None:
+    """Compare every byte of a result with what was committed."""
+    session = session_of(context)
+    damage = _damage(output)
+    if session.json and not repair:
+        session.emit({"output": str(output), "damage": [{"path": d.path, "reason": d.reason} for d in damage]})
+    elif not session.json:
+        for one in damage:
+            session.out.print(f"{one.path}: {one.reason}", markup=False)
+        if not damage:
+            session.out.print(f"{output}: every file is as it was committed", markup=False)
+    if not damage:
+        return
+    if not repair:
+        raise typer.Exit(InputError.exit_code)
+    _put_back(output, damage)
+    _resume(session, output, trust)
+
+
+def _damage(output: Path) -> list[Damage]:
+    ledger = _ledger(output)
+    try:
+        return all_damage(output, ledger)
+    finally:
+        ledger.close()
+
+
+def _put_back(output: Path, damage: list[Damage]) -> None:
+    """The small files, from the ledger; shards are computed again by resuming."""
+    ledger = _ledger(output)
+    try:
+        files = ledger.files()
+        with storage_errors(output):
+            for one in damage:
+                if one.path in files:
+                    write_durably(output / one.path, files[one.path])
+    finally:
+        ledger.close()
+
+
+def _resume(session: Session, output: Path, trust: bool) -> None:
+    ledger = _ledger(output)
+    recipe = ledger.fact("recipe")
+    ledger.close()
+    if recipe is None:
+        raise UsageError(
+            "this run was made from Python, from objects that no file names",
+            where=output,
+            hint="make the same Pipeline again and call its run(…, resume=True)",
+        )
+    pipeline = Pipeline(recipe["tables"], registry=session.registry, base=Path(recipe["base"]), trust=trust)
+    with pipeline.claimed(output, resume=True):
+        execute_and_tell(session, pipeline, pipeline.prepare(recipe["slide"]), resume=True)
+
+
+def _ledger(output: Path) -> Ledger:
+    if not ledger_path(output).is_file():
+        raise UsageError(
+            "there is no run to go on with",
+            got="no ledger beside the output",
+            expected=ledger_path(output),
+            where=output,
+        )
+    return Ledger(ledger_path(output))

@@ -1,0 +1,98 @@
+"""The ledger beside a result: which regions are committed, with what content, under which plan."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from xaipipe import Receipt, Region, StorageError
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS shard (
+    array TEXT, row_ INTEGER, column_ INTEGER, y INTEGER, x INTEGER, h INTEGER, w INTEGER,
+    path TEXT, bytes INTEGER, sha256 TEXT, plan TEXT, PRIMARY KEY (array, row_, column_));
+CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, content BLOB NOT NULL);
+"""
+
+
+def ledger_path(output: Path) -> Path:
+    return output.with_name(output.name + ".ledger")
+
+
+class Ledger:
+    """SQLite in WAL mode with full synchronisation: a row is there once its call returned."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        with _worded(path):
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_TABLES)
+
+    def close(self) -> None:
+        """Leaves one file: the log is folded into the database."""
+        with self._lock, _worded(self.path):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.close()
+
+    def write_fact(self, name: str, value: Any) -> None:
+        self._run("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, json.dumps(value)))
+
+    def fact(self, name: str) -> Any:
+        """None where it was never written."""
+        rows = self._run("SELECT value FROM fact WHERE name = ?", (name,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def record(self, receipt: Receipt, plan: str) -> None:
+        region = receipt.region
+        box = (region.row, region.column, region.y, region.x, region.h, region.w)
+        content = (receipt.path, receipt.bytes, receipt.sha256, plan)
+        self._run(f"INSERT OR REPLACE INTO shard VALUES ({', '.join('?' * 11)})", (receipt.array, *box, *content))
+
+    def forget(self, receipt: Receipt) -> None:
+        place = (receipt.array, receipt.region.row, receipt.region.column)
+        self._run("DELETE FROM shard WHERE array = ? AND row_ = ? AND column_ = ?", place)
+
+    def receipt(self, array: str, region: Region) -> Receipt | None:
+        query = "SELECT * FROM shard WHERE array = ? AND row_ = ? AND column_ = ?"
+        rows = self._run(query, (array, region.row, region.column))
+        return _receipt(rows[0]) if rows else None
+
+    def receipts(self) -> list[Receipt]:
+        return [_receipt(row) for row in self._run("SELECT * FROM shard ORDER BY array, row_, column_")]
+
+    def keep_files(self, files: Mapping[str, bytes]) -> None:
+        """The result's small files, whole, so that they can be put back."""
+        with self._lock, _worded(self.path):
+            self._db.execute("BEGIN")
+            self._db.execute("DELETE FROM file")
+            self._db.executemany("INSERT INTO file VALUES (?, ?)", files.items())
+            self._db.execute("COMMIT")
+
+    def files(self) -> dict[str, bytes]:
+        return dict(self._run("SELECT path, content FROM file ORDER BY path"))
+
+    def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._lock, _worded(self.path):
+            return self._db.execute(statement, values).fetchall()
+
+
+def _receipt(row: Any) -> Receipt:
+    array, *box = row[:7]
+    return Receipt(array, Region(*box), *row[7:10])
+
+
+@contextmanager
+def _worded(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError("the ledger cannot be used", got=str(error), where=path) from error
