@@ -18,7 +18,7 @@ from xaipipe.models.targets import Target
 from xaipipe.params import Params
 from xaipipe.pipeline import Pipeline, Summary
 from xaipipe.registry import Registry
-from xaipipe.resample import to_pixels
+from xaipipe.resample import evidence_at_pixels, to_pixels
 from xaipipe.stages import (
     Explainer,
     ExplainerParams,
@@ -80,6 +80,7 @@ __all__ = [
     "UntrustedError",
     "UsageError",
     "XaipipeError",
+    "evidence_at_pixels",
     "explain",
     "hookimpl",
     "to_pixels",

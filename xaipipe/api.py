@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import cache
 from typing import Any, cast
 
@@ -37,8 +38,12 @@ def explain_with(registry: Registry, model: nn.Module | Model, x: Tensor, method
         raise InputError("the model is not a model", got=type(model).__name__, expected="a torch.nn.Module")
     handle = model if isinstance(model, Model) else Model.of(model)
     pixels = _checked_pixels(x, handle.device)
-    batch = Batch(tiles=(), pixels=pixels, valid=torch.ones(len(x), *x.shape[2:], dtype=torch.bool, device=x.device))
-    with as_found(handle.module):
+    # inside inference mode nothing has a gradient; leaving it, where it is off already, would switch gradients on
+    outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
+    with outside, as_found(handle.module):
+        own = pixels.clone() if pixels.is_inference() else pixels
+        everywhere = torch.ones(len(own), *own.shape[2:], dtype=torch.bool, device=own.device)
+        batch = Batch(tiles=(), pixels=own, valid=everywhere)
         return checked(explainer, batch, lambda batch: explainer.explain(batch, handle))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xaipipe.errors import StorageError
+from xaipipe.errors import StorageError, UsageError
 from xaipipe.types import Explanation
 
 _HEAT = np.array([[20, 12, 60], [110, 20, 120], [215, 50, 85], [250, 140, 45], [255, 240, 150]], np.float64)
@@ -62,6 +62,11 @@ def overlay(
 
 def explanation_picture(explanation: Explanation, x: Tensor | None, image: int) -> Picture:
     """One map at input resolution, over its input where that is given (scaled to its own range)."""
+    if not 0 <= image < len(explanation):
+        raise UsageError("there is no such image", got=image, expected=f"0 … {len(explanation) - 1}")
+    if x is not None and (not isinstance(x, Tensor) or tuple(x.shape[-2:]) != tuple(explanation.input_size)):
+        got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise UsageError("the picture is not the input that was explained", got=got, expected=explanation.input_size)
     values = explanation.to_input()[image].detach().float().cpu()
     flat = (values.sum(dim=0) if len(values) > 1 else values[0]).numpy()
     if x is None:

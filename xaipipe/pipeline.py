@@ -17,7 +17,7 @@ from xaipipe.errors import UsageError
 from xaipipe.models.model import Model, as_found
 from xaipipe.models.sources import load_model
 from xaipipe.registry import Registry
-from xaipipe.running.checks import StageChecks
+from xaipipe.running.checks import StageChecks, named_failures
 from xaipipe.running.local import LocalExecutor
 from xaipipe.running.manifest import manifest_of, record_of
 from xaipipe.running.planning import make_run
@@ -156,8 +156,14 @@ class Pipeline:
 def found_by(run: Run) -> tuple[dict[str, Mapping[str, Any]], tuple[Instance, ...]]:
     """What the segmenters found on the whole slide: a few numbers each, and the objects."""
     fitted = [(stage, run.fitted.get(stage)) for stage in run.config.segmenters]
-    findings = {stage.name: facts for stage, state in fitted if (facts := stage.findings(state))}
-    return findings, tuple(instance for stage, state in fitted for instance in stage.instances(state))
+    findings: dict[str, Mapping[str, Any]] = {}
+    instances: list[Instance] = []
+    for stage, state in fitted:
+        with named_failures(stage, None):
+            if facts := stage.findings(state):
+                findings[stage.name] = facts
+            instances.extend(stage.instances(state))
+    return findings, tuple(instances)
 
 
 def chosen_device(name: str) -> torch.device:
@@ -167,7 +173,9 @@ def chosen_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError("unknown device", got=name, expected="auto, cpu, cuda or cuda:N") from None
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError("unknown device", got=name, expected="auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError("there is no such GPU", got=name, expected=f"{torch.cuda.device_count()} GPUs were found")
     return device

@@ -80,7 +80,7 @@ class Registry:
         for name, plugin in self.hooks.list_name_plugin():
             try:
                 found.extend(_only(self.hooks, hook, plugin)(**arguments))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self.hooks.unregister(plugin)
                 self._methods = {key: found for key, found in self._methods.items() if found[1] != name}
                 broken = _reason(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xaipipe.types import Grid
+from xaipipe.types import Explanation, Grid
 
 
 def to_pixels(values: Tensor, grid: Grid, size: tuple[int, int], origin: tuple[int, int] = (0, 0)) -> Tensor:
@@ -15,6 +15,21 @@ def to_pixels(values: Tensor, grid: Grid, size: tuple[int, int], origin: tuple[i
     """
     rows = _along(values, 2, grid.scale[0], origin[0] - grid.offset[0], size[0])
     return _along(rows, 3, grid.scale[1], origin[1] - grid.offset[1], size[1])
+
+
+def evidence_at_pixels(explanation: Explanation) -> tuple[Tensor, Tensor]:
+    """Maps [N, C, H, W] at the input's pixels, and where they mean anything [N, H, W].
+
+    Beside cells without a value it is the mean of those that have one; a pixel counts where they make up half.
+    """
+    values = to_pixels(explanation.values, explanation.grid, explanation.input_size)
+    if explanation.valid is None:
+        everywhere = torch.ones(len(values), *values.shape[2:], dtype=torch.bool, device=values.device)
+        return values, everywhere
+    present = explanation.valid[:, None].to(values.dtype)
+    share = to_pixels(present, explanation.grid, explanation.input_size)
+    known = share >= 0.5
+    return torch.where(known, values / share.clamp(min=0.5), 0.0), known[:, 0]
 
 
 def _along(values: Tensor, dimension: int, scale: float, start: float, pixels: int) -> Tensor:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, Field
+from torch import Tensor
 
 from xaipipe.models.targets import Target
 from xaipipe.params import Params
@@ -71,7 +72,9 @@ class Loader(Stage):
         return (True,) * len(tiles)
 
     def process(self, item: tuple[Tile, ...], run: Run) -> Batch:
-        batch = self.load(item, run.preprocess)
+        batch: Any = self.load(item, run.preprocess)
+        if not isinstance(batch, Batch) or not isinstance(batch.pixels, Tensor) or not isinstance(batch.valid, Tensor):
+            return batch  # type: ignore[no-any-return]  # for the check behind this stage to name
         device = run.model.device
         return replace(batch, pixels=batch.pixels.to(device), valid=batch.valid.to(device))
 

@@ -119,16 +119,18 @@ def _tiff(path: Path) -> np.ndarray:
 
 def check_colours(page: Any, where: object) -> None:
     """Ink, palette indices and inverted grey would pass for RGB or grey, and be silently wrong."""
-    if page.photometric not in _COLOURS:
+    plain_ycbcr = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression not in _JPEG
+    if page.photometric not in _COLOURS or plain_ycbcr:
         raise InputError(
             "the TIFF's colours are of a kind that cannot be read",
             got=getattr(page.photometric, "name", page.photometric),
-            expected="grey, RGB or YCbCr",
+            expected="grey, RGB, or YCbCr inside JPEG",
             where=where,
             hint="convert it to RGB",
         )
 
 
+_JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
 _COLOURS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
 
 _DECODERS: dict[bytes, Callable[[Path], np.ndarray]] = {

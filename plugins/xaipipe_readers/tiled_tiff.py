@@ -20,8 +20,11 @@ from xaipipe_readers.photograph import check_colours
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _CACHE_BYTES = 64 << 20
 _MAX_TILE_PIXELS = 1 << 26
+_JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
 _MICROMETRES = {2: 25_400.0, 3: 10_000.0}
 """Per TIFF resolution unit: inch, centimetre."""
+_COARSEST = 50.0
+"""Micrometres per pixel beyond which a resolution tag says nothing about a specimen."""
 _UNITS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
 
 
@@ -32,7 +35,7 @@ class TiledTiff(Slide):
         self.path = path
         self._tif, self._pages = tif, pages
         base = pages[0]
-        self.levels = tuple(Level(page.imagelength, page.imagewidth, _downsample(base, page)) for page in pages)
+        self.levels = tuple(Level(page.imagelength, page.imagewidth, downsample(base, page)) for page in pages)
         self.mpp = micrometres_per_pixel(tif, base)
         self._file = os.open(path, os.O_RDONLY)
         self._cache = _TileCache(_CACHE_BYTES)
@@ -80,6 +83,8 @@ class TiledTiff(Slide):
         data = os.pread(self._file, count, page.dataoffsets[index])
         if len(data) < count:
             raise InputError("the slide is cut short", got=f"{len(data)} of {count} bytes", where=where)
+        if page.compression in _JPEG and data.rfind(b"\xff\xd9") < 0:
+            raise InputError("a tile of the slide is cut short", got="no end-of-image marker", where=where)
         try:
             decoded = page.decode(data, index, jpegtables=page.jpegtables)[0]
         except Exception as error:
@@ -140,10 +145,15 @@ def micrometres_per_pixel(tif: tifffile.TiffFile, page: Any) -> float | None:
     if tif.ome_metadata:
         return _ome_mpp(tif.ome_metadata)
     unit = _MICROMETRES.get(int(page.tags.valueof(296, default=1)))
-    resolution = page.tags.valueof(282)
-    if unit is None or not resolution or not resolution[0]:
+    resolutions = page.tags.valueof(282), page.tags.valueof(283)
+    if unit is None or not all(resolution and resolution[0] for resolution in resolutions):
         return None
-    return float(unit * resolution[1] / resolution[0])
+    x, y = (unit * below / above for above, below in resolutions)
+    if x > _COARSEST:  # 72 dots an inch and the like: a size for printers, not of the specimen
+        return None
+    if abs(x - y) > 0.01 * x:
+        raise InputError("the slide's pixels are not square", got=f"{x:.4g} × {y:.4g} µm")
+    return float(x)
 
 
 def _ome_mpp(xml: str) -> float | None:
@@ -200,10 +210,13 @@ def _check_pages(path: Path, pages: list[Any]) -> None:
             )
 
 
-def _downsample(base: Any, page: Any) -> float:
-    """Mean of both axes, to the whole number where it is one but for rounding at the border."""
-    ratio = (base.imagelength / page.imagelength + base.imagewidth / page.imagewidth) / 2
-    return float(round(ratio)) if abs(ratio - round(ratio)) < 0.02 * ratio else ratio
+def downsample(base: Any, page: Any) -> float:
+    """Mean of both axes; a whole number only where the sizes are what dividing by it leaves, rounded up or down."""
+    sizes = ((base.imagelength, page.imagelength), (base.imagewidth, page.imagewidth))
+    ratio = sum(large / small for large, small in sizes) / 2
+    whole = round(ratio)
+    fits = all(abs(large - whole * small) < whole for large, small in sizes)
+    return float(whole) if fits else ratio
 
 
 class _TileCache:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from skimage.measure import label
 
-from xaipipe import Explanation, InputError, Instance, Params, Segmentation, Segmenter
+from xaipipe import Explanation, InputError, Instance, Params, Segmentation, Segmenter, evidence_at_pixels
 from xaipipe_segment.equivalence import FittedComponents, RegionComponents, join_regions, summarise
 
 
@@ -37,7 +37,7 @@ class Components(Segmenter):
         tile = item.explanation.tiles[0] if item.explanation.tiles else None
         origin = (tile.y, tile.x) if tile else (0, 0)
         local = self._local(item, 0)
-        evidence = item.explanation.to_input()[0, 0].cpu().numpy() if local.any() else None
+        evidence = evidence_at_pixels(item.explanation)[0][0, 0].cpu().numpy() if local.any() else None
         return summarise(local, origin, evidence)
 
     def fit(self, surveys: Iterable[RegionComponents]) -> FittedComponents:
@@ -60,7 +60,7 @@ class Components(Segmenter):
     def _segment_images(self, item: Segmentation) -> Segmentation:
         """Plain images, each a whole of its own."""
         maps, found = [], []
-        evidence = item.explanation.to_input().cpu().numpy()
+        evidence = evidence_at_pixels(item.explanation)[0].cpu().numpy()
         for image in range(len(item.labels)):
             local = self._local(item, image)
             fitted = self.fit([summarise(local, (0, 0), evidence[image, 0])])

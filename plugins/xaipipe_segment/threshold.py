@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
-from xaipipe import Explanation, Histogram, InputError, Params, Segmentation, Segmenter, to_pixels
+from xaipipe import Explanation, Histogram, InputError, Params, Segmentation, Segmenter, evidence_at_pixels
 
 
 class Threshold(Segmenter):
@@ -32,9 +32,12 @@ class Threshold(Segmenter):
         )
 
         @model_validator(mode="after")
-        def _value_is_given(self) -> Threshold.Params:
+        def _nothing_is_ignored(self) -> Threshold.Params:
             if self.by == "value" and self.value is None:
                 raise ValueError('by = "value" needs value = …')
+            for name in {"value", "percentile"} & self.model_fields_set - {self.by}:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is given, but by = {self.by!r} does not look at it: set by = {name!r}")
             return self
 
     def survey(self, item: Explanation | Segmentation) -> Histogram:
@@ -68,12 +71,8 @@ class Threshold(Segmenter):
         if not (item.values > threshold).any():  # interpolation exceeds no cell: most of a slide ends here
             labels = torch.zeros(len(item), *item.input_size, dtype=torch.int32, device=item.values.device)
             return Segmentation(labels, ("evidence",), item)
-        values = item.to_input()[:, 0]
-        labels = values > threshold
-        if item.valid is not None:
-            share = to_pixels(item.valid[:, None].to(values.dtype), item.grid, item.input_size)[:, 0]
-            # interpolating beside a hole: the mean of the cells that are there
-            labels = (values > threshold * share) & (share >= 0.5)
+        values, known = evidence_at_pixels(item)
+        labels = (values[:, 0] > threshold) & known
         return Segmentation(labels.to(torch.int32), ("evidence",), item)
 
 

@@ -9,6 +9,7 @@ from xaipipe import Histogram, Slide
 from xaipipe.running.layout import ArraySpec, Layout
 
 VERSION = "0.5"
+_SMALLEST_CHUNK = 64
 _LABEL_COLOUR = [255, 200, 0, 160]
 
 
@@ -74,8 +75,9 @@ def with_manifest(attributes: Mapping[str, Any], manifest: Mapping[str, Any], la
 
 
 def chunk_side(shard: int, largest: int) -> int:
-    """The largest divisor of a shard's side that is not larger than wanted."""
-    return next(side for side in range(min(shard, largest), 0, -1) if shard % side == 0)
+    """The largest divisor of a shard's side that is not larger than wanted; all of it where that would be tiny."""
+    side = next(side for side in range(min(shard, largest), 0, -1) if shard % side == 0)
+    return side if side >= min(shard, _SMALLEST_CHUNK) else shard
 
 
 def _image(

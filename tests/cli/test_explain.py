@@ -86,8 +86,14 @@ def test_a_file_configures_and_flags_override(cli: Cli, photograph: Path, run_fi
 
 
 def test_another_method_does_not_inherit_the_files_keys(cli: Cli, photograph: Path, run_file: Path) -> None:
-    settings = ["--config", run_file, "--set", "explain.layer=0", "--method", "saliency", "--trust"]
-    assert cli("explain", photograph, *settings).code == 0
+    run_file.write_text(run_file.read_text().replace("target = 1", 'target = 1\nlayer = "0"'))
+    assert cli("explain", photograph, "--config", run_file, "--method", "saliency", "--trust").code == 0
+
+
+def test_settings_count_for_the_method_of_the_command_line(cli: Cli, photograph: Path, run_file: Path) -> None:
+    common = ["--json", "explain", photograph, "--config", run_file, "--method", "saliency", "--trust"]
+    assert json.loads(cli(*common, "--set", "explain.magnitude=true").out)["cells"][0] == 1
+    assert cli(*common, "--set", "explain.nonsense=1").code == 2
 
 
 def test_a_model_typed_on_the_command_line_is_relative_to_where_it_was_typed(

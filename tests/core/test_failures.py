@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import zarr
+from torch import nn
 
 from tests.running.slides import RedFinder, dotted, tables, write_tiled
 from xaipipe import Batch, BoundaryError, Explainer, Explanation, Grid, InputError, Model, Pipeline, explain, hookimpl
@@ -144,3 +146,62 @@ def test_a_plugin_cannot_take_the_cores_place_by_its_name(slide: Path, tmp_path:
     made.hooks.register(GoodReporter(), name=name)
     summary = Pipeline(tables(), model=RedFinder(), registry=made).run(slide, tmp_path / "out.zarr")
     assert summary.tiles == 4
+
+
+class Drifting(Explainer):
+    """Its maps change after the sample that the plan is made from."""
+
+    name = "drifting"
+    calls = 0
+    later: dict = {}  # noqa: RUF012 - set by each test
+
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        type(self).calls += 1
+        n, _, h, w = batch.pixels.shape
+        made = Explanation(torch.zeros(n, 2, h, w), Grid(), (0,) * n, torch.zeros(n), (h, w), tiles=batch.tiles)
+        if type(self).calls <= 2:
+            return made
+        return made.replace(**{name: change(made) for name, change in self.later.items()})
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        {"grid": lambda made: Grid((1.0, 1.0), (5.0, 0.0))},
+        {"values": lambda made: made.values[:, :1]},
+        {"values": lambda made: made.values[:, :, 1:]},
+    ],
+)
+def test_maps_that_change_after_the_sample_are_refused(
+    slide: Path, tmp_path: Path, later: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Drifting, "later", later)
+    monkeypatch.setattr(Drifting, "calls", 0)
+    made = registry()
+    made._methods["explain", "drifting"] = (Drifting, "failing")
+    pipeline = Pipeline(tables() | {"explain": {"method": "drifting"}}, model=RedFinder(), registry=made)
+    with pytest.raises(BoundaryError, match="maps differ from those of the sample"):
+        pipeline.run(slide, tmp_path / "out.zarr")
+
+
+def test_threads_share_a_model_in_training_mode() -> None:
+    """Nobody sees the mode of training, no running mean moves, and afterwards the mode is what it was."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
+    x = torch.rand(2, 3, 16, 16)
+    expected = explain(net, x, method="saliency", target=1).values
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    with ThreadPoolExecutor(4) as pool:
+        maps = list(pool.map(lambda _: explain(net, x, method="saliency", target=1).values, range(80)))
+    assert all(torch.equal(one, expected) for one in maps)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(part.training for part in net.modules())
+
+
+@pytest.mark.parametrize("method", ["gradcam", "saliency"])
+def test_inference_mode_around_a_call_changes_nothing(method: str) -> None:
+    x = torch.rand(1, 3, 16, 16)
+    model = RedFinder()
+    expected = explain(model, x, method=method, target=1).values
+    with torch.inference_mode():
+        assert torch.equal(explain(model, x + 0, method=method, target=1).values, expected)

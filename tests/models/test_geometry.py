@@ -200,3 +200,13 @@ def test_operators_that_move_cells_are_never_taken_for_keeping_them(move: Callab
     """They have no rule, so the grid is not derived but measured, or refused."""
     net = Net(lambda: Does(move, conv(3, 3, 1, 1))).eval()
     assert derived_field(net, NamedLayer("last", net.last), torch.randn(1, 3, SIZE, SIZE)) is None
+
+
+@pytest.mark.parametrize("factor", [0.3, 0.7, 1.7])
+def test_a_scale_factor_is_taken_as_torch_takes_it(factor: float) -> None:
+    """Not as the ratio of the sizes, which are rounded."""
+    net = Net(lambda: Does(lambda x, stem: F.interpolate(stem(x), scale_factor=factor, mode="bilinear"), conv(3, 1)))
+    field = derived_field(net.eval(), NamedLayer("last", net.last), torch.randn(1, 3, 61, 61))
+    assert field is not None
+    assert field.scale == pytest.approx((1 / factor, 1 / factor))
+    assert field.offset[0] == pytest.approx((1 / factor - 1) / 2)

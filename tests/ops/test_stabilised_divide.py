@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from xaipipe.ops import _library, stabilised_divide
 
@@ -405,3 +406,16 @@ def test_build_info_names_the_build() -> None:
     assert info["version"]
     assert info["compiler"]
     assert isinstance(info["openmp"], bool)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_forward_mode_is_refused_rather_than_taken_for_zero() -> None:
+    z = torch.ones(3)
+    with forward_ad.dual_level(), pytest.raises(RuntimeError, match="expected reverse mode"):
+        stabilised_divide(forward_ad.make_dual(z, z), z, 0.1)
+
+
+def test_sparse_tensors_are_refused_in_words() -> None:
+    sparse = torch.ones(3).to_sparse()
+    with pytest.raises(TypeError, match="expected a dense tensor"):
+        stabilised_divide(sparse, sparse, 0.1)

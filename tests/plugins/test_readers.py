@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import imagecodecs
@@ -17,6 +18,7 @@ from xaipipe import InputError, Slide, Tile
 from xaipipe.testing import LoaderContract, MemorySlide, ReaderContract, striped_pixels
 from xaipipe_readers import open_slide
 from xaipipe_readers.orientation import exif_orientation
+from xaipipe_readers.tiled_tiff import downsample
 from xaipipe_readers.tiles import Tiles
 
 HEIGHT, WIDTH = 150, 170
@@ -245,3 +247,31 @@ def test_broken_exif_is_upright(exif: bytes) -> None:
     segment = b"Exif\0\0" + exif
     jpeg = b"\xff\xd8\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + b"\xff\xda"
     assert exif_orientation(jpeg) == 1
+
+
+@pytest.mark.parametrize(
+    ("base", "small", "expected"),
+    [((1600, 1200), (397, 298), 4.03), ((1601, 1203), (400, 300), 4.0), ((1600, 1200), (400, 300), 4.0)],
+)
+def test_a_downsample_is_whole_only_where_the_sizes_say_so(
+    base: tuple[int, int], small: tuple[int, int], expected: float
+) -> None:
+    large, little = (SimpleNamespace(imagelength=h, imagewidth=w) for h, w in (base, small))
+    assert downsample(large, little) == pytest.approx(expected, abs=0.005)
+
+
+def test_a_resolution_for_printers_is_no_size_of_a_specimen(tmp_path: Path) -> None:
+    path = tmp_path / "photograph.tif"
+    tifffile.imwrite(path, PIXELS, tile=(64, 64), photometric="rgb", resolution=(72, 72), resolutionunit="INCH")
+    with closing(open_slide(path)) as slide:
+        assert slide.mpp is None
+        assert not slide.pyramidal
+
+
+def test_pixels_that_are_not_square_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "stretched.tif"
+    tifffile.imwrite(
+        path, PIXELS, tile=(64, 64), photometric="rgb", resolution=(20000, 10000), resolutionunit="CENTIMETER"
+    )
+    with pytest.raises(InputError, match="not square"):
+        open_slide(path)

@@ -14,6 +14,7 @@ from skimage.filters import threshold_otsu
 from skimage.measure import label, regionprops
 
 import xaipipe
+from xaipipe import Explanation, Grid, UsageError
 from xaipipe.testing import SegmenterContract, blobs, segment_regions
 from xaipipe_segment.components import Components
 from xaipipe_segment.threshold import Threshold
@@ -115,3 +116,20 @@ def explanation_of(mask: np.ndarray) -> xaipipe.Explanation:
 def test_components_want_labels() -> None:
     with pytest.raises(xaipipe.InputError, match="start from labels"):
         Components().segment(blobs(), None)
+
+
+@pytest.mark.parametrize("given", [{"value": 0.5}, {"percentile": 90.0}, {"by": "value"}])
+def test_a_threshold_that_would_be_ignored_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Threshold(**given)
+
+
+def test_evidence_beside_cells_without_a_value_is_not_diluted() -> None:
+    """A map that is 1 wherever it has a value means 1 in every object."""
+    valid = torch.zeros(1, 8, 8, dtype=torch.bool)
+    valid[:, :, :4] = True
+    item = Explanation(
+        valid[:, None].float(), Grid((4.0, 4.0), (1.5, 1.5)), (0,), torch.zeros(1), (32, 32), valid=valid
+    )
+    labels = Components().segment(Threshold(by="value", value=0.5).segment(item, None), None)
+    assert [one.mean for one in labels.instances] == pytest.approx([1.0])

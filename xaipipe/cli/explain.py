@@ -87,16 +87,17 @@ def _explain(
 
 
 def _tables(config: Path | None, settings: list[str] | None, model: str | None, method: str | None) -> dict[str, Any]:
-    tables = with_settings(read_toml(config) if config else {}, settings or [])
+    tables = read_toml(config) if config else {}
+    named = tables.get("explain", {})
+    if method is not None and isinstance(named, dict) and named.get("method", "gradcam") != method:
+        tables["explain"] = {"method": method}  # the file's other keys belong to the file's method
+    tables = with_settings(tables, settings or [])
     for table in ("model", "explain"):
         if not isinstance(tables.get(table, {}), dict):
             raise UsageError(f"'{table}' is a table", got=type(tables[table]).__name__, expected=f"[{table}]")
     tables.setdefault("explain", {}).setdefault("method", "gradcam")
     if model is not None:
         tables.setdefault("model", {})["source"] = _from_here(model)
-    if method is not None and method != tables["explain"]["method"]:
-        # the file's other keys belong to the file's method
-        tables["explain"] = {"method": method}
     return tables
 
 

@@ -126,8 +126,16 @@ def _resized(field: Field, call: Call) -> Field | None:
         if call.get(4, "align_corners") and new > 1:
             field = replace(field, scale=_with(field.scale, axis, field.scale[axis] * (old - 1) / (new - 1)))
         else:
-            field = field.windowed(axis, old / new, old / new, 0)
+            stride = _stated_stride(call, axis) or old / new
+            field = field.windowed(axis, stride, stride, 0)
     return field
+
+
+def _stated_stride(call: Call, axis: int) -> float | None:
+    """torch samples by the scale factor that it was given, not by the sizes that came of it."""
+    factor = call.kwargs.get("scale_factor") or (call.args[2] if len(call.args) > 2 else None)
+    recomputed = call.get(5, "recompute_scale_factor")
+    return None if factor is None or recomputed else 1 / _pair(factor)[axis]
 
 
 def _padded(field: Field, call: Call) -> Field | None:
@@ -140,13 +148,14 @@ def _padded(field: Field, call: Call) -> Field | None:
 
 
 def _permuted(field: Field, call: Call) -> Field:
-    order = call.args[1] if isinstance(call.args[1], tuple | list) else call.args[1:]
+    given = call.get(1, "dims")
+    order = given if isinstance(given, tuple | list) else call.args[1:]
     order = [d % len(call.shape) for d in order]
     return replace(field, axes=(order.index(field.axes[0]), order.index(field.axes[1])))
 
 
 def _transposed(field: Field, call: Call) -> Field:
-    a, b = call.args[1] % len(call.shape), call.args[2] % len(call.shape)
+    a, b = call.get(1, "dim0") % len(call.shape), call.get(2, "dim1") % len(call.shape)
     swap = {a: b, b: a}
     return replace(field, axes=(swap.get(field.axes[0], field.axes[0]), swap.get(field.axes[1], field.axes[1])))
 

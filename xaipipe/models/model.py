@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -98,13 +100,25 @@ def own_labels(module: nn.Module) -> tuple[str, ...]:
 def as_found(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside; on leaving, every submodule's mode is what it was.
 
-    A model that is in evaluation mode already is not touched at all, so that threads can share it.
+    Threads can share a model: the first one in sets the mode, the last one out restores it.
     """
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
+    with _guard:
+        users, training = _in_use.get(module) or (0, [part for part in module.modules() if part.training])
+        _in_use[module] = (users + 1, training)
+        for part in training:
+            part.training = False
     try:
         yield
     finally:
-        for part in training:
-            part.training = True
+        with _guard:
+            users, training = _in_use.pop(module)
+            if users > 1:
+                _in_use[module] = (users - 1, training)
+            else:
+                for part in training:
+                    part.training = True
+
+
+_guard = threading.Lock()
+_in_use: WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]] = WeakKeyDictionary()
+"""How many threads explain a model now, and which of its parts were in training mode before the first."""

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 NAMESPACE = "xaipipe"
+_MOST_THREADS = 1024  # the most that kernels take
 _torch_library: Any = torch.library  # partly untyped
 _LIBRARY = _torch_library.Library(NAMESPACE, "DEF")
 
@@ -57,9 +59,20 @@ def require_tensors(op: str, **tensors: object) -> None:
             )
 
 
+def refuse_forward_mode(op: str) -> None:
+    """Ops that torch.library registers have no forward-mode gradient, and torch would take it for zero."""
+    if forward_ad._current_level >= 0:
+        raise RuntimeError(
+            f"{op}: got a forward-mode gradient (torch.func.jvp, jacfwd, forward_ad), expected reverse mode; "
+            "use torch.autograd.grad, torch.func.vjp or jacrev"
+        )
+
+
 def require_alike(op: str, **tensors: Tensor) -> None:
     """Same shape, device and dtype, one that kernels know: kernels neither broadcast nor promote."""
     (first_name, first), *others = tensors.items()
+    if first.layout != torch.strided:
+        raise TypeError(f"{op}: got {first_name} of layout {first.layout}, expected a dense tensor; use .to_dense()")
     if first.dtype not in _DTYPE_CODES:
         raise TypeError(
             f"{op}: got {first_name} of {first.dtype}, expected float32, float64 or bfloat16; "
@@ -110,7 +123,7 @@ def _in_layout_of(out: Tensor, tensor: Tensor) -> Tensor:
 def _runner(name: str, device: torch.device) -> tuple[Callable[..., None], tuple[int, int] | tuple[int]]:
     """The kernel for a device, and where it runs: (threads,) or (device index, stream)."""
     if device.type == "cpu":
-        return getattr(kernels(), f"{name}_cpu"), (torch.get_num_threads(),)
+        return getattr(kernels(), f"{name}_cpu"), (min(torch.get_num_threads(), _MOST_THREADS),)
     if device.type != "cuda":
         raise ValueError(f"{name}: got tensors on {device}, expected cpu or cuda; move them with .to('cpu')")
     if not kernels().build_info()["cuda"]:

@@ -14,13 +14,14 @@ def stabilised_divide(relevance: Tensor, z: Tensor, eps: float) -> Tensor:
     """relevance / (z + eps·sign(z)) with sign(0) = +1, for +0.0 and −0.0 alike.
 
     For float32, float64 and bfloat16 (computed in float32, rounded once); the same bits on CPU and CUDA.
-    `eps` may be 0: IEEE division. Differentiable any number of times in `relevance` and `z`, known to
+    `eps` may be 0: IEEE division. Differentiable any number of times in reverse mode, known to
     `torch.compile` and `torch.func.vmap`. The result has the memory layout of `relevance`.
 
     Reference: Bach et al., On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise
     Relevance Propagation, PLOS ONE 10(7), 2015.
     """
     _library.require_tensors(_NAME, relevance=relevance, z=z)
+    _library.refuse_forward_mode(_NAME)
     return _op(relevance, z, eps)
 
 

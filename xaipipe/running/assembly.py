@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from xaipipe.errors import BoundaryError
 from xaipipe.running.tiling import Lattice
 from xaipipe.types import Explanation, Region
 
@@ -20,6 +21,7 @@ class Assembly:
 
     def add(self, explanation: Explanation) -> None:
         """Lay the core of every tile's map into its place; what reaches beyond the slide falls away."""
+        self._require_like_sample(explanation)
         maps = explanation.values.detach().to("cpu").float().numpy()
         n, (top, left) = self._lattice.per_core, self._lattice.first
         for tile, values in zip(explanation.tiles, maps, strict=True):
@@ -27,3 +29,14 @@ class Assembly:
             x = (tile.x - self._region.x) // self._lattice.step[1]
             place: Any = self.values[:, y : y + n, x : x + n]
             place[:] = values[:, top : top + place.shape[1], left : left + place.shape[2]]
+
+    def _require_like_sample(self, explanation: Explanation) -> None:
+        """Maps of another grid or shape than the sample's, which the plan rests on, have no place here."""
+        got = (explanation.grid, *explanation.values.shape[1:])
+        if got != self._lattice.sample:
+            raise BoundaryError(
+                "a batch's maps differ from those of the sample that the plan was made from",
+                got=got,
+                expected=self._lattice.sample,
+                where=explanation.tiles[0] if explanation.tiles else None,
+            )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from xaipipe.running.checks import named_failures
 from xaipipe.running.run import Run
 from xaipipe.stages import Postprocessor, Segmenter
 from xaipipe.types import Explanation, Grid, Region, Segmentation, Tile
@@ -86,9 +87,12 @@ def fit_segmenters(
             before = segmenters[:position]
 
             def summary(item: Item, before: Sequence[Segmenter] = before, segmenter: Segmenter = segmenter) -> Any:
-                return segmenter.survey(segmented(run, before, item))
+                seen = segmented(run, before, item)
+                with named_failures(segmenter, seen):
+                    return segmenter.survey(seen)
 
-            run.fitted[segmenter] = segmenter.fit(items(summary))
+            with named_failures(segmenter, None):
+                run.fitted[segmenter] = segmenter.fit(items(summary))
 
 
 def segmented(run: Run, segmenters: Sequence[Segmenter], item: Item) -> Item:

@@ -53,7 +53,7 @@ def named_failures(stage: Stage, item: Any) -> Iterator[None]:
         yield
     except (XaipipeError, torch.OutOfMemoryError, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError) and stage.kind == "store":
             raise StorageError(f"store method '{stage.name}' cannot write", got=said) from error
@@ -71,6 +71,7 @@ def check_result(stage: Stage, item: Any, result: Any) -> None:
     elif isinstance(result, Explanation):
         _check_explanation(check, item, result)
     elif isinstance(result, Segmentation):
+        check.type("an explanation", result.explanation, Explanation)
         _check_segmentation(check, result)
 
 
@@ -163,6 +164,9 @@ def _check_explanation(check: _Check, item: Any, result: Explanation) -> None:
 def _check_segmentation(check: _Check, result: Segmentation) -> None:
     check.shape("labels", result.labels, (len(result.explanation), *result.explanation.input_size))
     check.dtype("labels", result.labels, _INTEGERS, "integers")
+    low, high = (int(edge) for edge in result.labels.to(torch.int64).aminmax())
+    if low < 0 or high >= 1 << 32:
+        raise check.error("returned labels out of range", f"{low} … {high}", "0 … 4294967295")
 
 
 def _tiles(item: Any) -> tuple[Any, ...]:

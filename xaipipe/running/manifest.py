@@ -41,7 +41,8 @@ def manifest_of(run: Run, findings: Mapping[str, Any]) -> dict[str, Any]:
     manifest = {**identity_of(run), "findings": _plain(findings)}
     for facts in run.registry.answers("provenance", run=run):
         if isinstance(facts, Mapping):
-            manifest.update(_plain(facts))
+            for name, fact in _plain(facts).items():
+                manifest.setdefault(name, fact)  # what the core says stands
     return manifest
 
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from xaipipe.config import Config
-from xaipipe.errors import InputError, UsageError
+from xaipipe.errors import BoundaryError, InputError, UsageError
 from xaipipe.models.model import Model
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.registry import Registry
@@ -97,6 +97,13 @@ def _regions(config: Config, tiling: Tiling) -> tuple[tuple[RegionPlan, ...], in
     for region in tiling.regions():
         tiles = tiling.tiles(region)
         wanted = config.loader.foreground(tiling.slide, tiling.level, tiles)
+        if len(wanted) != len(tiles):
+            raise BoundaryError(
+                f"load method '{config.loader.name}' answered for the wrong number of tiles",
+                got=len(wanted),
+                expected=len(tiles),
+                where=region,
+            )
         in_all += len(tiles)
         planned.append(RegionPlan(region, tuple(t for t, keep in zip(tiles, wanted, strict=True) if keep)))
     return tuple(planned), in_all

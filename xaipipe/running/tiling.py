@@ -70,6 +70,8 @@ class Lattice:
     first: tuple[int, int]
     """The tile-map cell that is the first of a tile's core."""
     per_core: int
+    sample: tuple[Grid | int, ...]
+    """Grid, channels, height and width of every tile's map."""
 
 
 def make_lattice(tiling: Tiling, probe: Explanation) -> Lattice:
@@ -101,6 +103,7 @@ def make_lattice(tiling: Tiling, probe: Explanation) -> Lattice:
         per_region=tiling.region // step,
         first=first,
         per_core=tiling.core // step,
+        sample=(probe.grid, *probe.values.shape[1:]),
     )
 
 
