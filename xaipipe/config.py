@@ -34,7 +34,8 @@ class Config:
     """A run's settings, validated: every stage is built, every key is known."""
 
     model: ModelSettings | None
-    preprocess: Preprocess | None
+    preprocess: Mapping[str, Any]
+    """The `[preprocess]` table: goes on top of what the model brings."""
     loader: Loader
     explainer: Explainer
     postprocessors: tuple[Postprocessor, ...]
@@ -77,11 +78,12 @@ def build_config(tables: Mapping[str, Any], registry: Registry, base: Path | Non
         if table not in TABLES:
             raise UsageError(f"unknown table '[{table}]'", hint=did_you_mean(table, TABLES))
     model, preprocess = _table(tables, "model"), _table(tables, "preprocess")
+    Preprocess.check_table(preprocess, "[preprocess]")
     postprocess = [_stage("postprocess", table, registry) for table in _list(tables, "postprocess")]
     segment = [_stage("segment", table, registry) for table in _list(tables, "segment")]
     return Config(
         model=ModelSettings.parse(model, "[model]") if model else None,
-        preprocess=Preprocess.parse(preprocess, "[preprocess]") if preprocess else None,
+        preprocess=preprocess,
         loader=cast(Loader, _stage("load", _table(tables, "load"), registry)),
         explainer=cast(Explainer, _stage("explain", _table(tables, "explain"), registry)),
         postprocessors=tuple(cast(Postprocessor, stage) for stage in postprocess),

@@ -138,7 +138,7 @@ class Pipeline:
         if self._given is not None:
             return self._given
         assert self.config.model is not None
-        model = load_model(self.config.model, self.config.preprocess, trust=self._trust, base=self.config.base)
+        model = load_model(self.config.model, trust=self._trust, base=self.config.base)
         model.module.to(chosen_device(self.config.run.device))
         self._given = model
         return model

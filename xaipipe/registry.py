@@ -159,6 +159,7 @@ class Registry:
                     got=f"'{self._methods[key][1]}' and '{name}'",
                     hint=f"leave one out: -p no:{self._methods[key][1]} or -p no:{name}",
                 )
+            method.plugin = name
             self._methods[key] = (method, name)
 
     def _broken_note(self) -> str | None:

@@ -36,6 +36,8 @@ class Stage(ABC):
     kind: ClassVar[str]
     name: ClassVar[str]
     Params: ClassVar[type[Params]] = Params
+    plugin: ClassVar[str] = ""
+    """The plugin that brought the method; the registry writes it here."""
 
     def __init__(self, params: BaseModel | None = None, **values: Any) -> None:
         where = f"{self.kind} method '{self.name}'"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from xaipipe_demo.scene import Scene
 from xaipipe_demo.tiff import write_slide
 
 _MARK = ".made-by-xaipipe-demo"
+_MADE = {_MARK, "run.toml", "slide.svs", "slide.zarr", "slide.zarr.ledger", "overview.png"}
+_MADE |= {"slide.zarr.ledger-wal", "slide.zarr.ledger-shm", "slide.zarr.lock"}  # of a demo that was killed
 _LARGEST = 100_000
 
 
@@ -71,9 +74,9 @@ class Seconds:
 
 
 def claim_folder(output: Path) -> Path:
-    """The folder, emptied of an earlier demo; anything else in that place is left alone."""
-    if output.exists() and not (output / _MARK).is_file():
-        raise UsageError("the folder exists and was not made by the demo", where=output, hint="choose another with -o")
+    """The folder, without what an earlier demo left in it; where anything else is in it, it is left alone."""
+    if output.exists():
+        _require_ours(output)
     try:
         if output.exists():
             shutil.rmtree(output)
@@ -82,6 +85,22 @@ def claim_folder(output: Path) -> Path:
     except OSError as error:
         raise StorageError("the folder cannot be written", got=error.strerror, where=error.filename) from None
     return output
+
+
+def _require_ours(output: Path) -> None:
+    if not (output / _MARK).is_file():
+        raise UsageError("the folder exists and was not made by the demo", where=output, hint="choose another with -o")
+    others = {entry.name for entry in output.iterdir()} - _MADE
+    config = output / "run.toml"
+    if config.is_file() and config.read_text(encoding="utf-8") != RUN_TOML:
+        others.add("run.toml, which was changed")
+    if others:
+        raise UsageError(
+            "the demo's folder holds what the demo did not make",
+            got=", ".join(sorted(others)),
+            where=output,
+            hint="move it away, or choose another folder with -o",
+        )
 
 
 def _scene(seed: int, size: int, artefacts: list[str]) -> Scene:
@@ -106,6 +125,11 @@ def _explain(session: Session, config: Path, slide: Path, output: Path) -> tuple
         return execute(session, pipeline, run), run.plan.lattice.grid
 
 
+def quoted(path: Path) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(str(path))
+
+
 def _tell(session: Session, summary: Summary, verdict: Verdict, seconds: Seconds, picture: Path) -> None:
     if session.json:
         facts = {
@@ -120,22 +144,20 @@ def _tell(session: Session, summary: Summary, verdict: Verdict, seconds: Seconds
         }
         session.emit(summary_facts(summary) | facts)
         return
-    true_objects, objects = len(verdict.true_objects), len(verdict.objects)
-    folder = picture.parent
-    print_rows(
-        session.out,
-        [
-            ("damaged cells", f"{verdict.damaged} on the slide, {verdict.found} found ({verdict.recall:.1%})"),
-            ("objects", f"{objects} segmented, {true_objects} on a damaged cell ({verdict.precision:.1%})"),
-            ("pixels", f"IoU {verdict.iou:.2f} of the objects with the damaged cells"),
-            (
-                "time",
-                f"generating {human_seconds(seconds.generating)}, explaining {human_seconds(seconds.explaining)}, "
-                f"judging {human_seconds(seconds.judging)}",
-            ),
-            ("look at", str(picture)),
-            ("open", f"{summary.output}  (OME-Zarr: image, heatmap with labels)"),
-            ("table", str(summary.output / "instances.csv")),
-            ("again", f"xaipipe run {folder}/slide.svs --config {folder}/run.toml --trust -o again.zarr"),
-        ],
-    )
+    print_rows(session.out, _rows(summary, verdict, seconds, picture))
+
+
+def _rows(summary: Summary, verdict: Verdict, seconds: Seconds, picture: Path) -> list[tuple[str, str]]:
+    times = {"generating": seconds.generating, "explaining": seconds.explaining, "judging": seconds.judging}
+    slide, config = (quoted(picture.parent / name) for name in ("slide.svs", "run.toml"))
+    right = f"{verdict.true_objects} on damaged cells ({verdict.precision:.1%})"
+    return [
+        ("damaged cells", f"{verdict.damaged} on the slide, {verdict.found} found ({verdict.recall:.1%})"),
+        ("objects", f"{verdict.objects} segmented, {right}"),
+        ("pixels", f"IoU {verdict.iou:.2f} of the objects with the damaged cells"),
+        ("time", ", ".join(f"{name} {human_seconds(spent)}" for name, spent in times.items())),
+        ("look at", str(picture)),
+        ("open", f"{summary.output}  (OME-Zarr: image, heatmap with labels)"),
+        ("table", str(summary.output / "instances.csv")),
+        ("again", f"xaipipe run {slide} --config {config} --trust -o again.zarr"),
+    ]

@@ -13,6 +13,8 @@ from xaipipe_demo.scene import Scene
 _BLOCK = 2048
 _COVERED = 0.5
 """A cell is found when objects cover at least this share of it."""
+_ON_CELLS = 0.25
+"""An object is right when at least this share of it lies on damaged cells: it may hold their halos too."""
 
 Labels = Callable[[int, int, int, int], np.ndarray]
 """Reads a box (y, x, h, w) of the labels."""
@@ -20,12 +22,12 @@ Labels = Callable[[int, int, int, int], np.ndarray]
 
 @dataclass
 class Verdict:
-    """Counts that add up over blocks, so that any slide is judged in bounded memory."""
+    """Counts that add up over blocks: a few for each damaged cell and each object, nothing for a pixel."""
 
     cell_pixels: Counter[int] = field(default_factory=Counter)
     covered_pixels: Counter[int] = field(default_factory=Counter)
-    objects: set[int] = field(default_factory=set)
-    true_objects: set[int] = field(default_factory=set)
+    object_pixels: Counter[int] = field(default_factory=Counter)
+    object_pixels_on_cells: Counter[int] = field(default_factory=Counter)
     intersection: int = 0
     union: int = 0
 
@@ -39,14 +41,23 @@ class Verdict:
         return sum(self.covered_pixels[cell] >= _COVERED * n for cell, n in self.cell_pixels.items())
 
     @property
+    def objects(self) -> int:
+        return len(self.object_pixels)
+
+    @property
+    def true_objects(self) -> int:
+        """Objects that lie on damaged cells."""
+        return sum(self.object_pixels_on_cells[one] >= _ON_CELLS * n for one, n in self.object_pixels.items())
+
+    @property
     def recall(self) -> float:
         """Share of the damaged cells that were found."""
         return self.found / max(self.damaged, 1)
 
     @property
     def precision(self) -> float:
-        """Share of the objects that lie on a damaged cell."""
-        return len(self.true_objects) / max(len(self.objects), 1)
+        """Share of the objects that lie on damaged cells."""
+        return self.true_objects / max(self.objects, 1)
 
     @property
     def iou(self) -> float:
@@ -59,8 +70,8 @@ class Verdict:
         both = inside & damaged
         self.cell_pixels.update(_counts(cells[damaged]))
         self.covered_pixels.update(_counts(cells[both]))
-        self.objects.update(np.unique(labels[inside]).tolist())
-        self.true_objects.update(np.unique(labels[both]).tolist())
+        self.object_pixels.update(_counts(labels[inside]))
+        self.object_pixels_on_cells.update(_counts(labels[both]))
         self.intersection += int(both.sum())
         self.union += int((inside | damaged).sum())
 

@@ -86,6 +86,10 @@ def _overview(result: Result, limit: float) -> np.ndarray:
 def _strongest(result: Result, height: int, width: int) -> np.ndarray:
     """The heatmap at a smaller size: of all cells that fall into a pixel the strongest, a band at a time."""
     _, cells_y, cells_x = result.store["heatmap/0"].shape
+    if cells_y < height or cells_x < width:  # cells wider than a pixel of the overview
+        pixels = _heat_at_pixels(result, (0, 0, result.scene.height, result.scene.width))
+        step_y, step_x = (max(n // m, 1) for n, m in zip(pixels.shape, (height, width), strict=True))
+        return pixels[::step_y, ::step_x][:height, :width]
     small = np.zeros((height, width), np.float32)
     for y, x, h, w in blocks(cells_y, cells_x, 1024):
         to_y = (np.arange(y, y + h) * height // cells_y)[:, None]

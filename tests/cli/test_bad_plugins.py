@@ -66,7 +66,7 @@ def test_a_breach_is_65_naming_plugin_and_tile(mine: Cli, command: str, ending: 
     assert answer.code == 65, answer.err
     assert f"error: explain method 'mine' {message}" in answer.err
     if command == "run":  # a photograph is one tensor; it has no tiles
-        assert "where: slide.tif level 0 y=0 x=0 h=32 w=32 halo=0" in answer.err
+        assert "where: plugin 'mine'; slide.tif level 0 y=0 x=0 h=32 w=32 halo=0" in answer.err
     assert not Path("out.zarr").exists()
     assert not Path("out.png").exists()
 

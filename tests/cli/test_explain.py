@@ -24,7 +24,7 @@ def explain(cli: Cli, photograph: Path, model_file: Path) -> Cli:
 
 
 def loaded(model_file: Path) -> Model:
-    return load_model(ModelSettings(source=model_file.name + ":build"), None, trust=True, base=model_file.parent)
+    return load_model(ModelSettings(source=model_file.name + ":build"), trust=True, base=model_file.parent)
 
 
 def test_a_png_is_the_photograph_with_the_map_over_it(explain: Cli, tmp_path: Path) -> None:

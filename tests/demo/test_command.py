@@ -89,12 +89,25 @@ def test_the_run_can_be_made_again(result: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_second_demo_replaces_the_first_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_somebodys_folder_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("all of it")
     assert main(["demo", "-o", str(tmp_path / "mine")]) == 2
     assert "was not made by the demo" in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "all of it"
+
+
+@pytest.mark.parametrize(("name", "said"), [("notes.txt", "notes.txt"), ("run.toml", "run.toml, which was changed")])
+def test_what_was_put_into_the_demos_folder_is_not_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, said: str
+) -> None:
+    folder = tmp_path / "out"
+    assert main(["demo", "--size", "512", "-o", str(folder)]) == 0
+    assert main(["demo", "--size", "512", "-o", str(folder)]) == 0
+    (folder / name).write_text("# mine")
+    assert main(["demo", "--size", "512", "-o", str(folder)]) == 2
+    assert said in capsys.readouterr().err
+    assert (folder / name).read_text() == "# mine"
 
 
 def test_unknown_artefacts_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,3 +124,11 @@ def test_the_verdict_counts_by_hand() -> None:
     verdict.add(labels, cells, damaged)
     assert (verdict.damaged, verdict.found) == (2, 1)
     assert (verdict.recall, verdict.precision, verdict.iou) == (0.5, 0.5, 2 / 5)
+
+
+def test_one_object_over_the_whole_slide_is_not_right() -> None:
+    cells = np.zeros((20, 20), int)
+    cells[:3, :3] = 7
+    verdict = Verdict()
+    verdict.add(np.ones((20, 20), int), cells, cells > 0)
+    assert (verdict.recall, verdict.precision) == (1.0, 0.0)

@@ -15,7 +15,7 @@ from xaipipe.models.sources import ModelSettings, load_model
 
 
 def load(base: Path, *, trust: bool = True, **settings: Any) -> Model:
-    return load_model(ModelSettings(**settings), None, trust=trust, base=base)
+    return load_model(ModelSettings(**settings), trust=trust, base=base)
 
 
 def ran(base: Path) -> bool:
@@ -31,10 +31,12 @@ def test_a_factory_in_a_file_brings_model_preprocessing_and_labels(model_file: P
     assert model.source == "model.py:build"
 
 
-def test_settings_of_the_run_beat_the_models_own(model_file: Path) -> None:
-    given = Preprocess(size=64, mean=(0, 0, 0), std=(1, 1, 1))
-    settings = ModelSettings(source="model.py:build")
-    assert load_model(settings, given, trust=True, base=model_file.parent).preprocess == given
+def test_settings_of_the_run_go_on_top_of_the_models_own(model_file: Path) -> None:
+    own = load(model_file.parent, source="model.py:build").preprocess
+    merged = Preprocess.merged(own, {"mpp": 0.25}, "[preprocess]")
+    assert (merged.size, merged.mean, merged.mpp) == (32, (0.5, 0.5, 0.5), 0.25)
+    with pytest.raises(UsageError, match="'size' is required"):
+        Preprocess.merged(None, {"mpp": 0.25}, "[preprocess]")
 
 
 def test_a_factory_in_a_module(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,8 @@ def model(data: Path) -> xaipipe.Model:
         weights="models/mobilenet_v1_075_imagenet.safetensors",
         labels="models/imagenet_labels.txt",
     )
-    preprocess = xaipipe.Preprocess(size=192, mean=(0, 0, 0), std=(1, 1, 1))
-    return load_model(settings, preprocess, trust=True, base=data)
+    model = load_model(settings, trust=True, base=data)
+    return replace(model, preprocess=xaipipe.Preprocess(size=192, mean=(0, 0, 0), std=(1, 1, 1)))
 
 
 @pytest.mark.parametrize(("label", "animal"), [("bull mastiff", DOG), ("tiger cat", CAT)])

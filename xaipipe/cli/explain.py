@@ -74,7 +74,7 @@ def _explain(
     device = chosen_device(config.run.device)
     with closing(open_slide(session.registry, image)) as slide:
         photograph = _whole(slide)
-    model = load_model(config.model, config.preprocess, trust=trust, base=config.base)
+    model = load_model(config.model, trust=trust, base=config.base)
     model.module.to(device)
     preprocess = required_preprocess(config, model)
     rgb = preprocess.fit_photograph(photograph)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -27,6 +28,16 @@ class Preprocess(Params):
     interpolation: Literal["bilinear", "bicubic"] = Field("bilinear", description="how photographs are resized")
     crop: float = Field(1.0, gt=0, le=1, description="share of the resized short side that the centre crop keeps")
     mpp: float | None = Field(None, gt=0, description="µm per pixel the model was trained at; slides only")
+
+    @classmethod
+    def merged(cls, own: Preprocess | None, table: Mapping[str, Any], where: str) -> Self:
+        """A model's own, with what a `[preprocess]` table says on top; complete, or a worded error."""
+        return cls.parse({**(own.model_dump() if own else {}), **table}, where)
+
+    @classmethod
+    def check_table(cls, table: Mapping[str, Any], where: str) -> None:
+        """Refuse unknown keys and impossible values early, when the rest may still come with the model."""
+        cls.parse({"size": 1, "mean": (0, 0, 0), "std": (1, 1, 1), **table}, where)
 
     def normalise(self, rgb: np.ndarray[Any, Any]) -> Tensor:
         """uint8[…, h, w, 3] to float32[…, 3, h, w]."""

@@ -36,9 +36,7 @@ class ModelSettings(Params):
     pretrained: bool = Field(True, description="published weights for timm: and torchvision: sources")
 
 
-def load_model(
-    settings: ModelSettings, preprocess: Preprocess | None, *, trust: bool = False, base: Path | None = None
-) -> Model:
+def load_model(settings: ModelSettings, *, trust: bool = False, base: Path | None = None) -> Model:
     """The model a `[model]` table describes. Paths are relative to `base`. Code runs only with `trust`."""
     base = base or Path.cwd()
     module, own = _module_and_preprocess(settings, trust, base)
@@ -52,7 +50,7 @@ def load_model(
     module.eval()
     return Model(
         module=module,
-        preprocess=preprocess or own,
+        preprocess=own,
         labels=_labels(settings, base) or own_labels(module),
         source=settings.source,
     )

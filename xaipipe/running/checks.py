@@ -82,12 +82,14 @@ class _Check:
     def error(self, problem: str, got: object, expected: object, index: int | None = None) -> BoundaryError:
         tiles = _tiles(self._item)
         named = tiles if index is None else tiles[index : index + 1]
-        where = "; ".join(str(tile) for tile in named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+        places = [f"plugin '{self._stage.plugin}'"] if self._stage.plugin else []
+        places += [str(tile) for tile in named[:3]]
+        more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         return BoundaryError(
             f"{self._stage.kind} method '{self._stage.name}' {problem}",
             got=got,
             expected=expected,
-            where=where or None,
+            where="; ".join(places) + more or None,
         )
 
     def type(self, what: str, value: Any, expected: type) -> None:

@@ -56,16 +56,15 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
 
 
 def required_preprocess(config: Config, model: Model) -> Preprocess:
-    """The settings', else the model's own; never a guess."""
-    preprocess = config.preprocess or model.preprocess
-    if preprocess is None:
+    """The model's own with the settings' on top; never a guess."""
+    if model.preprocess is None and not config.preprocess:
         raise UsageError(
             "nothing says how this model wants its input",
             where=model.source,
             expected="a [preprocess] table with size, mean and std",
             hint="or a dictionary PREPROCESS beside the factory",
         )
-    return preprocess
+    return Preprocess.merged(model.preprocess, config.preprocess, "[preprocess]")
 
 
 def choose_level(slide: Slide, preprocess: Preprocess) -> int:
