@@ -15,7 +15,7 @@ from typing import Any
 import pluggy
 
 from xaipipe import hookspecs
-from xaipipe.errors import InputError, UsageError, did_you_mean
+from xaipipe.errors import InputError, UsageError, XaipipeError, did_you_mean
 from xaipipe.stages import KINDS, Stage
 
 GROUP = "xaipipe"
@@ -62,7 +62,7 @@ class Registry:
             raise UsageError(f"'{name}' is a {others[0]} method", expected=f"a {kind} method")
         raise UsageError(
             f"there is no {kind} method '{name}'",
-            where=self._broken_note(),
+            where=self._absent_note(),
             hint=did_you_mean(name, self.names(kind)),
         )
 
@@ -154,23 +154,29 @@ class Registry:
         for method in methods:
             key = (method.kind, method.name)
             if key in self._methods:
-                raise DuplicateMethodError(
-                    f"two plugins bring a {method.kind} method '{method.name}'",
-                    got=f"'{self._methods[key][1]}' and '{name}'",
-                    hint=f"leave one out: -p no:{self._methods[key][1]} or -p no:{name}",
-                )
+                raise _duplicate(method, self._methods[key][1], name)
             method.plugin = name
             self._methods[key] = (method, name)
 
-    def _broken_note(self) -> str | None:
-        broken = [
-            f"plugin '{plugin.name}' is broken: {plugin.reason}" for plugin in self.plugins if plugin.state == "broken"
-        ]
-        return "; ".join(broken) or None
+    def _absent_note(self) -> str | None:
+        """Plugins that are not there may be why a method is not."""
+        absent = [plugin for plugin in self.plugins if plugin.state != "loaded"]
+        notes = [f"plugin '{p.name}' is {p.state}" + (f": {p.reason}" if p.reason else "") for p in absent]
+        return "; ".join(notes) or None
 
 
 class DuplicateMethodError(UsageError):
     """Two plugins with one method name: refused, since the user could not know which one ran."""
+
+
+def _duplicate(method: type[Stage], first: str, second: str) -> XaipipeError:
+    if first == second:
+        return InputError(f"plugin '{first}' brings two {method.kind} methods called '{method.name}'")
+    return DuplicateMethodError(
+        f"two plugins bring the {method.kind} method '{method.name}'",
+        got=f"'{first}' and '{second}'",
+        hint=f"leave one out: -p no:{first} or -p no:{second}",
+    )
 
 
 def _methods_of(hooks: pluggy.PluginManager, plugin: Any) -> list[Any]:

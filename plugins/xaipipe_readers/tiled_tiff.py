@@ -94,6 +94,8 @@ class TiledTiff(Slide):
         if decoded is None:
             raise InputError("a tile of the slide holds no pixels", where=where)
         pixels = np.asarray(decoded).reshape(decoded.shape[-3:])
+        if pixels.shape == shape:
+            return pixels
         tile = np.full(shape, 255, np.uint8)
         tile[: pixels.shape[0], : pixels.shape[1]] = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels
         return tile

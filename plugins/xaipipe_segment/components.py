@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from skimage.measure import label
 
-from xaipipe import Explanation, InputError, Instance, Params, Segmentation, Segmenter, evidence_at_pixels
+from xaipipe import Explanation, Instance, Params, Segmentation, Segmenter, UsageError, evidence_at_pixels
 from xaipipe_segment.equivalence import FittedComponents, RegionComponents, join_regions, summarise
 
 
@@ -75,5 +75,5 @@ class Components(Segmenter):
 
 def _labelled(item: Explanation | Segmentation) -> Segmentation:
     if not isinstance(item, Segmentation):
-        raise InputError("components start from labels", got="a map", hint='put method = "threshold" before')
+        raise UsageError("components start from labels", got="a map", hint='put method = "threshold" before')
     return item

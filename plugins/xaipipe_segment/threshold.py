@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
-from xaipipe import Explanation, Histogram, InputError, Params, Segmentation, Segmenter, evidence_at_pixels
+from xaipipe import Explanation, Histogram, Params, Segmentation, Segmenter, UsageError, evidence_at_pixels
 
 
 class Threshold(Segmenter):
@@ -89,9 +89,9 @@ def _image(item: Explanation, index: int) -> Explanation:
 
 def _one_map(item: Explanation | Segmentation) -> Explanation:
     if isinstance(item, Segmentation):
-        raise InputError("threshold starts from a map", got="labels", hint="put it before other segmenters")
+        raise UsageError("threshold starts from a map", got="labels", hint="put it before other segmenters")
     if item.values.shape[1] != 1:
-        raise InputError(
+        raise UsageError(
             "threshold wants one map an image",
             got=f"{item.values.shape[1]} channels",
             hint="for saliency set [explain] magnitude = true",

@@ -109,7 +109,7 @@ def test_two_plugins_with_one_method_are_refused_naming_both(cli: Cli, tmp_path:
     answer = cli("--plugin", "mine.py", "--plugin", "theirs.py", "methods")
     assert answer.code == 2
     assert answer.err == (
-        "error: two plugins bring a explain method 'mine'\n"
+        "error: two plugins bring the explain method 'mine'\n"
         "  got: 'mine' and 'theirs'\n"
         "  next: leave one out: -p no:mine or -p no:theirs\n"
     )

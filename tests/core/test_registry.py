@@ -111,7 +111,7 @@ def test_two_plugins_with_one_method_name_are_refused_naming_both(install: Insta
     with pytest.raises(UsageError) as caught:
         Registry()
     assert str(caught.value) == (
-        "two plugins bring a postprocess method 'plain'\n"
+        "two plugins bring the postprocess method 'plain'\n"
         "  got: 'xp_one' and 'xp_two'\n"
         "  next: leave one out: -p no:xp_one or -p no:xp_two"
     )
@@ -202,7 +202,7 @@ def test_a_plugin_file_has_to_be_python(tmp_path: Path) -> None:
 def test_a_file_that_brings_a_known_method_is_refused_naming_both(tmp_path: Path) -> None:
     path = plugin_file(tmp_path, PLAIN.replace('"plain"', '"relu"'))
     with pytest.raises(
-        UsageError, match="two plugins bring a postprocess method 'relu'\n  got: 'postprocess' and 'mine'"
+        UsageError, match="two plugins bring the postprocess method 'relu'\n  got: 'postprocess' and 'mine'"
     ):
         Registry(files=[path])
 

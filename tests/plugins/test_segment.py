@@ -114,7 +114,7 @@ def explanation_of(mask: np.ndarray) -> xaipipe.Explanation:
 
 
 def test_components_want_labels() -> None:
-    with pytest.raises(xaipipe.InputError, match="start from labels"):
+    with pytest.raises(xaipipe.UsageError, match="start from labels"):
         Components().segment(blobs(), None)
 
 

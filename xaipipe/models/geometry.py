@@ -1,8 +1,8 @@
 """Where a layer's cells lie on the input, derived from the operators that the model really runs.
 
 Every tensor of a forward pass carries a `Field`: the input position of its cell 0, the distance between cells and how
-far a cell sees. `fields` has a rule for each operator that moves or resizes maps. `measured_grid` checks the derivation
-by gradients, and stands in where an operator has no rule.
+far a cell sees. `fields` has a rule for each operator that moves or resizes maps. `measured_grid` finds the same from
+gradients: it stands in where an operator has no rule, and tests hold the two against each other.
 """
 
 from __future__ import annotations

@@ -133,7 +133,14 @@ def watch(module: nn.Module, look: Callable[[Any], Any]) -> Iterator[None]:
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         return look(output) if threading.get_ident() == owner else None
 
-    handle = module.register_forward_hook(hook)
+    try:
+        handle = module.register_forward_hook(hook)
+    except RuntimeError:
+        raise UsageError(
+            "a scripted model does not let its layers be seen",
+            got=type(module).__name__,
+            hint="explain the model that it was scripted from, or use a method that needs no layer (saliency)",
+        ) from None
     try:
         yield
     finally:
