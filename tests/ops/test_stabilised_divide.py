@@ -272,6 +272,7 @@ def operands(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     return relevance.requires_grad_(), (z + z.sign()).requires_grad_()
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # read by torch 2.15 itself
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_opcheck(dtype: torch.dtype) -> None:
     op = torch.ops.xaipipe.stabilised_divide.default
@@ -408,7 +409,7 @@ def test_build_info_names_the_build() -> None:
     assert isinstance(info["openmp"], bool)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # which torch itself uses for it
 def test_forward_mode_is_refused_rather_than_taken_for_zero() -> None:
     z = torch.ones(3)
     with forward_ad.dual_level(), pytest.raises(RuntimeError, match="expected reverse mode"):
