@@ -14,7 +14,10 @@ Exit code 3 (finished, some tiles unreadable) and 130 (interrupted) are outcomes
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Iterable
+
+_LONGEST = 300
 
 
 class XaipipeError(Exception):
@@ -72,6 +75,11 @@ class UntrustedError(XaipipeError):
     """The model is code, and nobody said that it may run."""
 
     exit_code = 77
+
+
+def brief(error: BaseException) -> str:
+    """Somebody else's error in one line; torch, for one, lists every key of a model in its message."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}", _LONGEST)
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

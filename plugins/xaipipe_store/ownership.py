@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xaipipe import StorageError, UsageError
+from xaipipe.outputs import check_replaceable
 from xaipipe_store.ledger import ledger_path
 
 _OUR_ENTRIES = {"zarr.json", ".zarr.json.partial", "OME", "image", "raw", "heatmap", "instances.csv"}
@@ -22,8 +23,9 @@ def check_claim(output: Path, overwrite: bool, resume: bool) -> None:
     parent = output.absolute().parent
     with storage_errors(output):
         _check_ledger(ledger_path(output), resume)
-        if not resume:
-            _check_replaceable(output, overwrite)
+        if output.exists() and not resume:
+            hint = "add --overwrite to replace it, or go on with it: xaipipe resume"
+            check_replaceable(output, is_ours(output), overwrite, hint)
         if not parent.exists():
             raise StorageError("the folder of the output does not exist", where=parent, hint=f"mkdir -p {parent}")
         if not parent.is_dir():
@@ -56,23 +58,6 @@ def _marked(output: Path) -> bool:
         return "xaipipe" in json.loads((output / "zarr.json").read_text())["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _check_replaceable(output: Path, overwrite: bool) -> None:
-    if not output.exists():
-        return
-    if not is_ours(output):
-        raise UsageError(
-            "the output exists and was not made by xaipipe",
-            where=output,
-            hint="choose another name; it was left as it is",
-        )
-    if not overwrite:
-        raise UsageError(
-            "the output exists already",
-            where=output,
-            hint="add --overwrite to replace it, or go on with it: xaipipe resume",
-        )
 
 
 def _check_ledger(path: Path, resume: bool) -> None:

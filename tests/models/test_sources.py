@@ -151,9 +151,9 @@ class Malicious:
 @pytest.fixture
 def little_library(monkeypatch: pytest.MonkeyPatch, tiny: nn.Module) -> None:
     """Stands where timm would: one architecture, so that reading weights is tried without the library."""
-    from xaipipe.models import sources
+    from xaipipe.models import libraries
 
-    monkeypatch.setitem(sources._LIBRARIES, "timm", lambda name, pretrained: (tiny, None))
+    monkeypatch.setitem(libraries.LIBRARIES, "timm", lambda name, pretrained: (tiny, None))
 
 
 @pytest.mark.usefixtures("little_library")

@@ -16,7 +16,8 @@ from xaipipe.cli.session import Session, session_of
 from xaipipe.config import Config, build_config, read_toml, with_settings
 from xaipipe.display import overlay
 from xaipipe.errors import UsageError
-from xaipipe.models.sources import WEIGHTS, load_model
+from xaipipe.models.sources import load_model
+from xaipipe.models.weights import WEIGHTS
 from xaipipe.pipeline import chosen_device
 from xaipipe.running.checks import checked
 from xaipipe.running.planning import required_preprocess

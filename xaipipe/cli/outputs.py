@@ -15,6 +15,7 @@ import numpy as np
 
 from xaipipe.display import Picture
 from xaipipe.errors import StorageError, UsageError
+from xaipipe.outputs import check_replaceable
 
 _MARK = b"Software\0xaipipe"
 _AFTER_PNG_HEADER = 33
@@ -27,7 +28,8 @@ def check_output(output: Path, overwrite: bool) -> None:
     parent = output.absolute().parent
     try:
         if output.exists():
-            _check_replaceable(output, overwrite)
+            hint = "add --overwrite, or choose another name"
+            check_replaceable(output, _is_ours(output), overwrite, hint)
         if not parent.is_dir():
             problem = "is not a folder" if parent.exists() else "does not exist"
             raise StorageError(f"the folder of the output {problem}", where=parent)
@@ -63,17 +65,6 @@ def npz_bytes(**arrays: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, xaipipe=np.array(version("xaipipe")), **arrays)
     return buffer.getvalue()
-
-
-def _check_replaceable(output: Path, overwrite: bool) -> None:
-    if not _is_ours(output):
-        raise UsageError(
-            "the output exists and was not made by xaipipe",
-            where=output,
-            hint="choose another name; it was left as it is",
-        )
-    if not overwrite:
-        raise UsageError("the output exists already", where=output, hint="add --overwrite, or choose another name")
 
 
 def _is_ours(output: Path) -> bool:
