@@ -29,7 +29,7 @@ def open_slide(registry: Registry, path: str | Path) -> Slide:
             "no reader knows this file",
             got="a folder" if path.is_dir() else "not an image, or an image of a kind that no installed reader takes",
             where=path,
-            hint="`xaipipe plugins` lists the readers",
+            hint="`xaipipe plugins` lists the readers; pip install 'xaipipe[openslide]' adds the formats of openslide",
         )
     if not isinstance(slide, Slide):
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xaipipe import Slide, Stage, hookimpl
+from xaipipe_readers.openslide_reader import open_with_openslide
 from xaipipe_readers.photograph import open_photograph
 from xaipipe_readers.tiled_tiff import open_tiled_tiff
 from xaipipe_readers.tiles import Tiles
@@ -17,4 +18,4 @@ def xaipipe_methods() -> list[type[Stage]]:
 
 @hookimpl
 def open_slide(path: Path) -> Slide | None:
-    return open_tiled_tiff(path) or open_photograph(path)
+    return open_tiled_tiff(path) or open_with_openslide(path) or open_photograph(path)
