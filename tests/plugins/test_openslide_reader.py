@@ -66,5 +66,5 @@ def test_a_slide_that_breaks_while_it_is_read_is_worded(path: Path, tmp_path: Pa
     data[2000 : len(data) // 2] = bytes(len(data) // 2 - 2000)
     broken = tmp_path / "broken.svs"
     broken.write_bytes(data)
-    with pytest.raises(InputError, match="cannot be .* by openslide"), closing(open_with_openslide(broken)) as slide:
+    with pytest.raises(InputError, match="by openslide"), closing(open_with_openslide(broken)) as slide:
         slide.read(0, 0, 0, slide.levels[0].height, slide.levels[0].width)

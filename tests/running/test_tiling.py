@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from xaipipe import Explanation, Grid, Level, Slide, UsageError
@@ -54,6 +54,7 @@ def test_every_cell_of_the_level_belongs_to_one_tile_of_one_region(
     halo = halo_cells * step
     tiling = make_tiling(slide, 0, core_cells * step + 2 * halo, 2 * halo, shard)
     offset = min(half_pixels / 2, step - 1)
+    assume(min(height, width) > offset + 0.5)  # at least one cell's centre lies on the level
     lattice = make_lattice(tiling, probe(tiling, step, offset))
     spec = ArraySpec(
         "map", "heatmap", ("",), lattice.height, lattice.width, lattice.grid, lattice.per_region, "float32"
@@ -100,3 +101,9 @@ def test_a_map_that_leaves_a_border_of_its_tile_asks_for_overlap() -> None:
     with pytest.raises(UsageError, match="would leave gaps") as caught:
         make_lattice(tiling, short)
     assert "set [load] overlap to at least 32" in str(caught.value)
+
+
+def test_an_image_smaller_than_a_cell_is_said_to_be() -> None:
+    tiling = make_tiling(Blank(10, 200), 0, 64, 0, 128)
+    with pytest.raises(UsageError, match="smaller than a cell"):
+        make_lattice(tiling, probe(tiling, 32, 15.5))

@@ -106,3 +106,13 @@ def test_level_and_resolution_are_those_the_model_asks_for(slide: Path, tmp_path
     with pytest.raises(xaipipe.InputError, match="no level of the slide is at the model's resolution"):
         run(slide, tmp_path / "out.zarr", preprocess={"mpp": 0.25})
     assert run(slide, tmp_path / "out.zarr", preprocess={"mpp": 0.51})["heatmap/0"].shape == (1, 75, 83)
+
+
+def test_a_last_region_without_any_cell_is_labelled_too(tmp_path: Path) -> None:
+    """257 pixels in regions of 64: the last row of regions is one pixel high, and no cell's centre lies in it."""
+    slide = write_tiled(tmp_path / "s.tif", dotted(257, 130, [(250, 60)], radius=9))
+    tiled = run(slide, tmp_path / "tiled.zarr", **CHAIN, store={"shard": 64})
+    whole = run(slide, tmp_path / "whole.zarr", **CHAIN, store={"shard": 4096})
+    labels = tiled["heatmap/labels/segmentation/0"][:]
+    np.testing.assert_array_equal(labels, whole["heatmap/labels/segmentation/0"][:])
+    assert labels[256].any()

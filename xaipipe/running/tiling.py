@@ -95,11 +95,18 @@ def make_lattice(tiling: Tiling, probe: Explanation) -> Lattice:
             )
     first = (_first_in_core(tiling, probe, 0), _first_in_core(tiling, probe, 1))
     offset = tuple(_phase(probe.grid.offset[axis], step) for axis in (0, 1))
+    height, width = _count(tiling.height, offset[0], step), _count(tiling.width, offset[1], step)
+    if not height or not width:
+        raise UsageError(
+            "the image is smaller than a cell of the map",
+            got=f"{tiling.height} × {tiling.width} pixels, cells of {step}",
+            where=tiling.slide.path,
+        )
     return Lattice(
         grid=Grid((float(step), float(step)), (offset[0], offset[1])),
         step=(step, step),
-        height=_count(tiling.height, offset[0], step),
-        width=_count(tiling.width, offset[1], step),
+        height=height,
+        width=width,
         per_region=tiling.region // step,
         first=first,
         per_core=tiling.core // step,
