@@ -10,9 +10,7 @@ import typer
 from xaipipe import InputError, Pipeline, UsageError
 from xaipipe.cli.execute import execute_and_tell
 from xaipipe.cli.session import Session, session_of
-from xaipipe_store.durable import write_durably
 from xaipipe_store.ledger import Ledger, ledger_path
-from xaipipe_store.ownership import storage_errors
 from xaipipe_store.verify import Damage, all_damage
 
 Result = Annotated[Path, typer.Argument(help="A result.")]
@@ -33,9 +31,7 @@ def resume(context: typer.Context, output: Result, trust: Trust = False) -> None
 def verify(
     context: typer.Context,
     output: Result,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Put damaged files back; damaged regions are computed again.")
-    ] = False,
+    repair: Repair = False,
     trust: Trust = False,
 ) -> None:
     """Compare every byte of a result with what was committed."""
@@ -52,7 +48,6 @@ def verify(
         return
     if not repair:
         raise typer.Exit(InputError.exit_code)
-    _put_back(output, damage)
     _resume(session, output, trust)
 
 
@@ -60,19 +55,6 @@ def _damage(output: Path) -> list[Damage]:
     ledger = _ledger(output)
     try:
         return all_damage(output, ledger)
-    finally:
-        ledger.close()
-
-
-def _put_back(output: Path, damage: list[Damage]) -> None:
-    """The small files, from the ledger; shards are computed again by resuming."""
-    ledger = _ledger(output)
-    try:
-        files = ledger.files()
-        with storage_errors(output):
-            for one in damage:
-                if one.path in files:
-                    write_durably(output / one.path, files[one.path])
     finally:
         ledger.close()
 

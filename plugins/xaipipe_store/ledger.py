@@ -57,10 +57,6 @@ class Ledger:
         content = (receipt.path, receipt.bytes, receipt.sha256, plan)
         self._run(f"INSERT OR REPLACE INTO shard VALUES ({', '.join('?' * 11)})", (receipt.array, *box, *content))
 
-    def forget(self, receipt: Receipt) -> None:
-        place = (receipt.array, receipt.region.row, receipt.region.column)
-        self._run("DELETE FROM shard WHERE array = ? AND row_ = ? AND column_ = ?", place)
-
     def receipt(self, array: str, region: Region) -> Receipt | None:
         query = "SELECT * FROM shard WHERE array = ? AND row_ = ? AND column_ = ?"
         rows = self._run(query, (array, region.row, region.column))

@@ -23,7 +23,7 @@ from xaipipe_store.ledger import Ledger, ledger_path
 from xaipipe_store.lock import OutputLock
 from xaipipe_store.ownership import check_claim, is_ours, storage_errors
 from xaipipe_store.table import instance_table
-from xaipipe_store.verify import COMPLETE, completion, damage_of, small_files
+from xaipipe_store.verify import COMPLETE, completion, damage_of, damaged_files, small_files
 
 
 class OmeZarr(Store):
@@ -57,12 +57,14 @@ class OmeZarr(Store):
             self._held = OutputLock(output)
 
     def release(self) -> None:
-        if self._ledger is not None:
-            self._ledger.close()
-            self._ledger = None
-        if self._held is not None:
-            self._held.release()
-            self._held = None
+        ledger, held = self._ledger, self._held
+        self._ledger = self._held = None
+        try:
+            if ledger is not None:
+                ledger.close()
+        finally:  # a ledger that cannot be closed, on a full disk say, must not keep the output locked
+            if held is not None:
+                held.release()
 
     def more_arrays(self, slide: Slide) -> tuple[ArraySpec, ...]:
         return image_specs(slide) if self.params.image == "copy" else ()
@@ -95,9 +97,8 @@ class OmeZarr(Store):
             self.create(layout, slide, record)
             return
         with storage_errors(self.output):
-            for path, content in self._book.files().items():
-                if not (self.output / path).is_file() or (self.output / path).read_bytes() != content:
-                    write_durably(self.output / path, content)
+            for path, _, content in damaged_files(self.output, self._book):
+                write_durably(self.output / path, content)
             with suppress(FileNotFoundError):
                 (self.output / COMPLETE).unlink()
             self._zarr = DurableStore(self.output)

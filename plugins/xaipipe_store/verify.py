@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,6 @@ class Damage:
 
     path: str
     reason: str
-    receipt: Receipt | None
-    """None where the file is metadata, which the ledger keeps whole."""
 
 
 def damage_of(output: Path, receipt: Receipt) -> str | None:
@@ -42,22 +41,27 @@ def damage_of(output: Path, receipt: Receipt) -> str | None:
 def all_damage(output: Path, ledger: Ledger) -> list[Damage]:
     """Of every shard and of every small file, against the ledger."""
     found = [
-        Damage(receipt.path, reason, receipt)
+        Damage(receipt.path, reason)
         for receipt in ledger.receipts()
         if (reason := damage_of(output, receipt)) is not None
     ]
+    found.extend(Damage(path, reason) for path, reason, _ in damaged_files(output, ledger))
+    complete = output / COMPLETE
+    if not complete.is_file():
+        found.append(Damage(COMPLETE, "the run did not finish"))
+    elif complete.read_bytes() != completion(ledger.fact("plan"), ledger.receipts()):
+        found.append(Damage(COMPLETE, "its content changed"))
+    return found
+
+
+def damaged_files(output: Path, ledger: Ledger) -> Iterator[tuple[str, str, bytes]]:
+    """Small files that are not what the ledger keeps: path, what is wrong, and what they held."""
     for path, content in ledger.files().items():
         file = output / path
         if not file.is_file():
-            found.append(Damage(path, "it is missing", None))
+            yield path, "it is missing", content
         elif file.read_bytes() != content:
-            found.append(Damage(path, "its content changed", None))
-    complete = output / COMPLETE
-    if not complete.is_file():
-        found.append(Damage(COMPLETE, "the run did not finish", None))
-    elif complete.read_bytes() != completion(ledger.fact("plan"), ledger.receipts()):
-        found.append(Damage(COMPLETE, "its content changed", None))
-    return found
+            yield path, "its content changed", content
 
 
 def completion(plan: str, receipts: list[Receipt]) -> bytes:

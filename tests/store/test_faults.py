@@ -216,3 +216,17 @@ def test_there_has_to_be_a_run_to_go_on_with(slide: Path, tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="there is no run to go on with"):
         pipeline().run(slide, tmp_path / "out.zarr", resume=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_ledger_that_cannot_be_closed_does_not_keep_the_output_locked(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(ledger: Ledger) -> None:
+        raise StorageError("the ledger cannot be used")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "close", full)
+        with pytest.raises(StorageError):
+            pipeline().run(slide, tmp_path / "out.zarr")
+    assert not (tmp_path / "out.zarr.lock").exists()
+    pipeline().run(slide, tmp_path / "out.zarr", resume=True)
