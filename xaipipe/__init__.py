@@ -19,6 +19,7 @@ from xaipipe.params import Params
 from xaipipe.pipeline import Pipeline, Summary
 from xaipipe.registry import Registry
 from xaipipe.resample import evidence_at_pixels, to_pixels
+from xaipipe.shares import FittedExplainer, SummedExplainer
 from xaipipe.stages import (
     Explainer,
     ExplainerParams,
@@ -50,6 +51,7 @@ __all__ = [
     "Explainer",
     "ExplainerParams",
     "Explanation",
+    "FittedExplainer",
     "Grid",
     "Histogram",
     "InputError",
@@ -75,6 +77,7 @@ __all__ = [
     "Store",
     "StoreParams",
     "Summary",
+    "SummedExplainer",
     "Target",
     "Tile",
     "UntrustedError",

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from pydantic import Field
 
@@ -26,6 +26,9 @@ class RunSettings(Params):
     """The `[run]` table."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
+    mode: Literal["approximate", "exact"] = Field(
+        "approximate", description="exact: tiles together give the whole image's map; approximate: each by itself"
+    )
     readers: int = Field(2, ge=1, description="threads that read and decode tiles")
 
 

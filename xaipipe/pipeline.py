@@ -156,7 +156,7 @@ class Pipeline:
 def found_by(run: Run) -> tuple[dict[str, Mapping[str, Any]], tuple[Instance, ...]]:
     """What the segmenters found on the whole slide: a few numbers each, and the objects."""
     fitted = [(stage, run.fitted.get(stage)) for stage in run.config.segmenters]
-    findings: dict[str, Mapping[str, Any]] = {}
+    findings: dict[str, Mapping[str, Any]] = {"whole image": run.explained} if run.explained else {}
     instances: list[Instance] = []
     for stage, state in fitted:
         with named_failures(stage, None):

@@ -78,7 +78,7 @@ class Loader(Stage):
         if not isinstance(batch, Batch) or not isinstance(batch.pixels, Tensor) or not isinstance(batch.valid, Tensor):
             return batch  # type: ignore[no-any-return]  # for the check behind this stage to name
         device = run.model.device
-        return replace(batch, pixels=batch.pixels.to(device), valid=batch.valid.to(device))
+        return replace(batch, pixels=batch.pixels.to(device, run.model.dtype), valid=batch.valid.to(device))
 
 
 class ExplainerParams(Params):
@@ -189,6 +189,14 @@ class Store(Stage):
     @abstractmethod
     def reopen(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
         """Go on with an output that was created under the same plan; a `UsageError` says what differs if it is not."""
+
+    @abstractmethod
+    def keep(self, name: str, value: Any) -> None:
+        """Remember a small fact of this plan (anything that JSON knows), so that it survives the run's death."""
+
+    @abstractmethod
+    def kept(self, name: str) -> Any:
+        """What was remembered under a name; None where nothing was."""
 
     @abstractmethod
     def missing(self, array: str, region: Region) -> str | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from xaipipe import Batch, Explanation, Model
-from xaipipe_cam.layer_maps import LayerExplainer
+from xaipipe import Batch, Explanation, FittedExplainer, Model
+from xaipipe_cam.layer_maps import LayerExplainer, LayerMaps
 
 
-class GradCam(LayerExplainer):
+class GradCam(LayerExplainer, FittedExplainer):
     """Where a layer holds evidence for the target: L = ReLU(Σ_k α_k A^k), α_k the spatial mean of ∂y/∂A^k.
 
     Misleads when: the gradient varies over the map (a layer far from the end), since its mean then weights cells that
@@ -27,6 +28,22 @@ class GradCam(LayerExplainer):
 
     def explain(self, batch: Batch, model: Model) -> Explanation:
         maps = self.layer_maps(batch, model)
-        weights = maps.gradient.mean(dim=(2, 3), keepdim=True)
-        values = (weights * maps.activation).sum(dim=1, keepdim=True)
+        return self._weighted(maps, self.fit(_sums(maps), maps.cells))
+
+    def survey(self, batch: Batch, model: Model) -> Tensor:
+        return _sums(self.layer_maps(batch, model))
+
+    def fit(self, sums: Tensor, cells: int) -> Tensor:
+        return sums / cells
+
+    def explain_fitted(self, batch: Batch, model: Model, fitted: Tensor) -> Explanation:
+        return self._weighted(self.layer_maps(batch, model, gradient=False), fitted)
+
+    def _weighted(self, maps: LayerMaps, weights: Tensor) -> Explanation:
+        values = (weights[:, :, None, None] * maps.activation).sum(dim=1, keepdim=True)
         return maps.explanation(values if self.params.signed else torch.relu(values))
+
+
+def _sums(maps: LayerMaps) -> Tensor:
+    """Σ_ij ∂y/∂A_ij^k, [N, K]."""
+    return maps.gradient.sum(dim=(2, 3))

@@ -28,10 +28,15 @@ class LayerMaps:
     """A layer's activation A, ∂y/∂A, and what is needed to make an explanation of them."""
 
     activation: Tensor
-    gradient: Tensor
+    gradient: Tensor | None
+    """None where it was not asked for."""
     selection: Selection
     place: Place
     batch: Batch
+
+    @property
+    def cells(self) -> int:
+        return self.activation.shape[2] * self.activation.shape[3]
 
     def explanation(self, values: Tensor) -> Explanation:
         """Values [N, C, h, w] on the layer's cells."""
@@ -56,13 +61,13 @@ class LayerExplainer(Explainer):
         super().__init__(*args, **values)
         self._places: dict[tuple[int, ...], Place] = {}
 
-    def layer_maps(self, batch: Batch, model: Model) -> LayerMaps:
-        """One forward pass, and a backward pass from the score to the layer only."""
+    def layer_maps(self, batch: Batch, model: Model, gradient: bool = True) -> LayerMaps:
+        """One forward pass, and where wanted a backward pass from the score to the layer only."""
         place = self._place(model.module, batch.pixels)
         with graph_from(place.layer) as captured:
             selection = model.score(batch.pixels.detach(), self.params.target)
-            activation, gradient = activation_and_gradient(captured, place.layer, selection.scores)
-        return LayerMaps(activation, gradient, selection, place, batch)
+            activation, slope = activation_and_gradient(captured, place.layer, selection.scores, gradient)
+        return LayerMaps(activation, slope, selection, place, batch)
 
     def _place(self, module: nn.Module, pixels: Tensor) -> Place:
         key = (id(module), *pixels.shape[1:])

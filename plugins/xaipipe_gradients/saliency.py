@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
+from torch import Tensor
 
-from xaipipe import Batch, Explainer, ExplainerParams, Explanation, Grid, Model
+from xaipipe import Batch, ExplainerParams, Explanation, Model, SummedExplainer
+from xaipipe_gradients.pixel_gradient import pixel_gradient
 
 
-class Saliency(Explainer):
+class Saliency(SummedExplainer):
     """How the target's score changes with each pixel, ∂y/∂x, signed.
 
     Misleads when: the score is saturated (a softmax near 1), where gradients vanish although the evidence is there;
@@ -24,18 +25,8 @@ class Saliency(Explainer):
     class Params(ExplainerParams):
         magnitude: bool = Field(False, description="the largest absolute value over the channels: one map, not signed")
 
-    def explain(self, batch: Batch, model: Model) -> Explanation:
-        pixels = batch.pixels.detach().requires_grad_()
-        with torch.enable_grad():
-            selection = model.score(pixels, self.params.target)
-            (gradient,) = torch.autograd.grad(selection.scores.sum(), pixels)
-        if self.params.magnitude:
-            gradient = gradient.abs().amax(dim=1, keepdim=True)
-        return Explanation(
-            values=gradient,
-            grid=Grid(),
-            targets=selection.targets,
-            scores=selection.scores.detach(),
-            input_size=tuple(pixels.shape[2:]),
-            tiles=batch.tiles,
-        )
+    def contributions(self, batch: Batch, model: Model) -> Explanation:
+        return pixel_gradient(batch, model, self.params.target)
+
+    def summed(self, values: Tensor) -> Tensor:
+        return values.abs().amax(dim=1, keepdim=True) if self.params.magnitude else values

@@ -104,6 +104,12 @@ class OmeZarr(Store):
             self._zarr = DurableStore(self.output)
         self._open_arrays(layout, record)
 
+    def keep(self, name: str, value: Any) -> None:
+        self._book.write_fact(f"kept {name}", value)
+
+    def kept(self, name: str) -> Any:
+        return self._book.fact(f"kept {name}")
+
     def missing(self, array: str, region: Region) -> str | None:
         receipt = self._book.receipt(array, region)
         return "it was never committed" if receipt is None else damage_of(self.output, receipt)

@@ -81,6 +81,9 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "concatenation": lambda: Does(
         lambda x, a, b: torch.cat([a(x), b(x)], 1), conv(3, 3, 2, 1), nn.Sequential(conv(3, 5, 2, 2), nn.ReLU())
     ),
+    "channels shuffled in groups": lambda: Does(
+        lambda x, c: c(x).view(len(x), 2, 4, 24, 24).transpose(1, 2).reshape(len(x), 8, 24, 24), conv(3, 3, 2, 1)
+    ),
     "slicing": lambda: Does(lambda x, c: c(x)[:, 1:, 3:-2, 1::2], conv(3, 3, 1, 1)),
     "slicing with an ellipsis": lambda: Does(lambda x, c: c(x)[..., 2:, ::3], conv(3, 3, 1, 1)),
     "squeeze and excitation": lambda: Does(

@@ -9,7 +9,18 @@ import torch
 from pydantic import AfterValidator, ConfigDict, Field, Strict
 from torch import Tensor
 
-from xaipipe import Batch, BoundaryError, Explainer, ExplainerParams, Explanation, Grid, Model, UsageError
+from xaipipe import (
+    Batch,
+    BoundaryError,
+    Explainer,
+    ExplainerParams,
+    Explanation,
+    FittedExplainer,
+    Grid,
+    Model,
+    SummedExplainer,
+    UsageError,
+)
 from xaipipe.testing import ExplainerContract
 
 
@@ -235,7 +246,55 @@ class GoesBackToTraining(Honest):
         return values
 
 
+class Summed(SummedExplainer):
+    name = "summed"
+
+    def contributions(self, batch: Batch, model: Model) -> Explanation:
+        return Honest(self.params).explain(batch, model)
+
+
+class SquaresEveryShare(Summed):
+    def contributions(self, batch: Batch, model: Model) -> Explanation:
+        explanation = super().contributions(batch, model)
+        return explanation.replace(values=explanation.values.square())
+
+
+class Fitted(FittedExplainer):
+    """The image, each channel weighted by its mean gradient."""
+
+    name = "fitted"
+
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        cells = batch.pixels.shape[2] * batch.pixels.shape[3]
+        return self.explain_fitted(batch, model, self.survey(batch, model) / cells)
+
+    def survey(self, batch: Batch, model: Model) -> Tensor:
+        values = Honest(self.params).explain(batch, model).values
+        return (values / batch.pixels).sum(dim=(2, 3))
+
+    def fit(self, sums: Tensor, cells: int) -> Tensor:
+        return sums / cells
+
+    def explain_fitted(self, batch: Batch, model: Model, fitted: Tensor) -> Explanation:
+        explanation = Honest(self.params).explain(batch, model)
+        return explanation.replace(values=batch.pixels * fitted[:, :, None, None])
+
+
+class ForgetsHowManyCells(Fitted):
+    def fit(self, sums: Tensor, cells: int) -> Tensor:
+        return sums
+
+
+class FitsEveryShareAnew(Fitted):
+    def explain_fitted(self, batch: Batch, model: Model, fitted: Tensor) -> Explanation:
+        cells = batch.pixels.shape[2] * batch.pixels.shape[3]
+        return super().explain_fitted(batch, model, self.survey(batch, model) / cells)
+
+
 CASES = [
+    (SquaresEveryShare, "test_contributions_of_shares_add_up_to_the_whole_images_map"),
+    (ForgetsHowManyCells, "test_weights_from_the_sums_of_shares_are_the_whole_images"),
+    (FitsEveryShareAnew, "test_weights_from_the_sums_of_shares_are_the_whole_images"),
     (NamedForPeople, "test_name_and_kind_are_usable_on_a_command_line"),
     (Undocumented, "test_docstring_says_what_it_shows_and_when_it_misleads"),
     (Undescribed, "test_every_parameter_has_a_description"),
@@ -299,7 +358,8 @@ def test_broken_method_is_caught(broken: type[Explainer], check: str, run_check:
 
 @pytest.mark.parametrize("check", sorted({check for _, check in CASES}))
 def test_honest_method_passes(check: str, run_check: Any) -> None:
-    run_check(contract_of(Sampled if "seed" in check else Honest), check)
+    chosen = {"seed": Sampled, "contributions_of_shares": Summed, "sums_of_shares": Fitted}
+    run_check(contract_of(next((method for part, method in chosen.items() if part in check), Honest)), check)
 
 
 def test_every_check_catches_somebody(checks_of: Any) -> None:
@@ -318,6 +378,8 @@ class Undeclared(ExplainerContract):
         "test_conserves_the_score_of_a_linear_model",
         "test_values_are_not_normalised",
         "test_another_seed_gives_another_sample",
+        "test_contributions_of_shares_add_up_to_the_whole_images_map",
+        "test_weights_from_the_sums_of_shares_are_the_whole_images",
     ],
 )
 def test_what_is_not_declared_is_skipped_and_says_so(check: str, run_check: Any) -> None:

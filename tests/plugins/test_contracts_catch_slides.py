@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import uuid4
 
 import numpy as np
@@ -315,7 +315,18 @@ class MixesPlans(OmeZarr):
         super().reopen(layout, slide, PlanRecord({"settings": {"explain": {"method": "test"}}}, None))
 
 
+class KeepsInMemory(OmeZarr):
+    _memory: ClassVar[dict[str, Any]] = {}
+
+    def keep(self, name: str, value: Any) -> None:
+        self._memory[name] = value
+
+    def kept(self, name: str) -> Any:
+        return self._memory.get(name)
+
+
 STORES: list[tuple[type[OmeZarr], str]] = [
+    (KeepsInMemory, "test_what_is_kept_survives_and_belongs_to_the_plan"),
     (SharesItsOutput, "test_an_output_in_use_is_refused"),
     (ForgetsCommits, "test_what_was_committed_is_not_missing"),
     (TrustsTheDisk, "test_a_damaged_region_is_missing_with_the_reason"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import xaipipe
 from xaipipe.testing import ExplainerContract, SmallCnn, images
+from xaipipe_gradients.input_x_gradient import InputXGradient
 from xaipipe_gradients.saliency import Saliency
 
 
@@ -27,6 +28,26 @@ class TestSaliencyMagnitude(ExplainerContract):
 
     def expected_on_linear(self, weight: Tensor, x: Tensor, target: int) -> Tensor:
         return weight[target].abs().amax(dim=0).expand(len(x), 1, -1, -1)
+
+
+class TestInputXGradient(ExplainerContract):
+    method = InputXGradient
+    scales_with_score = True
+    conserves = True
+
+    def expected_on_linear(self, weight: Tensor, x: Tensor, target: int) -> Tensor:
+        return weight[target] * x
+
+
+def test_input_x_gradient_of_a_network_without_bias_sums_to_its_score() -> None:
+    """Of a piecewise linear network that goes through zero."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 6, 3, bias=False), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(150, 4, bias=False)
+    )
+    x = images(3, (12, 12)).double()
+    explanation = xaipipe.explain(net.double(), x, method="input_x_gradient", target=1)
+    torch.testing.assert_close(explanation.values.sum(dim=(1, 2, 3)), explanation.scores, rtol=1e-10, atol=1e-12)
 
 
 def test_saliency_is_the_finite_difference() -> None:

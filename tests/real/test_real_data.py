@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,3 +67,24 @@ def test_a_real_slide_runs_end_to_end(model: xaipipe.Model, data: Path, tmp_path
     expected = open_slide(xaipipe.Registry(), slide)
     np.testing.assert_array_equal(np.moveaxis(pixels, 0, -1), expected.read(0, 1000, 1000, 64, 64))
     expected.close()
+
+
+def test_an_exact_run_of_a_real_slide_equals_one_pass_over_all_of_it(
+    model: xaipipe.Model, data: Path, tmp_path: Path
+) -> None:
+    tables = {
+        "explain": {"method": "gradcam", "layer": "features", "target": "predicted"},
+        "store": {"shard": 1024},
+        "run": {"mode": "exact"},
+    }
+    slide = data / "slides" / "cmu-1-small-region.svs"
+    summary = xaipipe.Pipeline(tables, model=model).run(slide, tmp_path / "out.zarr")
+    with closing(open_slide(xaipipe.Registry(), slide)) as whole:
+        level = whole.levels[0]
+        x = model.preprocess.normalise(whole.read(0, 0, 0, level.height, level.width))[None]
+    expected = xaipipe.explain(model, x, method="gradcam", layer="features")
+    got = zarr.open_group(tmp_path / "out.zarr", mode="r")["heatmap/0"][:]
+    np.testing.assert_allclose(got, expected.values[0], rtol=0, atol=1e-4 * float(expected.values.max()))
+    found = summary.findings["whole image"]
+    assert found["target"] == model.label(expected.targets[0])
+    assert found["score"] == pytest.approx(float(expected.scores[0]), rel=1e-4)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xaipipe.pipeline import Summary
+from xaipipe.running.manifest import MODES
 from xaipipe.running.run import Run
 
 
@@ -17,6 +18,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "slide": str(plan.tiling.slide.path),
         "pixels": [plan.tiling.height, plan.tiling.width],
         "level": plan.tiling.level,
+        "mode": run.config.run.mode,
         "tiles": plan.tiles,
         "background_tiles_skipped": plan.skipped,
         "tile_core": plan.tiling.core,
@@ -43,6 +45,7 @@ def print_plan(console: Console, run: Run) -> None:
             f"{plan.tiling.slide.path.name}, level {plan.tiling.level}, {plan.tiling.height} × {plan.tiling.width} px",
         ),
         ("stages", " → ".join(["load", *stages, "store"])),
+        ("mode", MODES[config.run.mode]),
         ("tiles", f"{plan.tiles} of {plan.tiling.core} px{halo}; {plan.skipped} background skipped ({share:.0%})"),
         ("regions", f"{len(plan.regions)} of {plan.tiling.region} px"),
         (

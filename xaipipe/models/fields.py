@@ -6,7 +6,7 @@ have no place any more. An operator without a rule hands on the field of its inp
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +53,21 @@ class Call:
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         return self.args[position] if position < len(self.args) else self.kwargs.get(name, default)
+
+
+def merged_field(fields: Sequence[Field]) -> Field | None:
+    """Of maps that meet in one operator: their cells lie in the middle, and see what any of them saw.
+
+    None where their cells are of different widths or lie along other dimensions.
+    """
+    first = fields[0]
+    if any(other.scale != first.scale or other.axes != first.axes for other in fields):
+        return None
+    offset = tuple(sum(f.offset[axis] for f in fields) / len(fields) for axis in (0, 1))
+    receptive = tuple(
+        max(f.receptive[axis] + 2 * abs(f.offset[axis] - offset[axis]) for f in fields) for axis in (0, 1)
+    )
+    return replace(first, offset=(offset[0], offset[1]), receptive=(receptive[0], receptive[1]))
 
 
 def field_after(operator: str, field: Field, call: Call) -> Field | None:
@@ -160,13 +175,26 @@ def _transposed(field: Field, call: Call) -> Field:
     return replace(field, axes=(swap.get(field.axes[0], field.axes[0]), swap.get(field.axes[1], field.axes[1])))
 
 
-def _sliced(field: Field, call: Call) -> Field | None:
+def _reshaped(field: Field, call: Call) -> Field | None:
+    """Channels in groups, and joined again: the last two dimensions stay what they are."""
+    last, now = len(call.shape) - 2, call.output.ndim - 2
+    same = now >= 1 and field.axes == (last, last + 1) and call.output.shape[-2:] == call.shape[-2:]
+    return replace(field, axes=(now, now + 1)) if same else _keep(field, call)
+
+
+def slices_of(call: Call) -> tuple[slice, ...] | None:
+    """What `[…]` takes of each dimension, from the first on; None where it is something else than slices."""
     index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
     if Ellipsis in index:
         gap = index.index(Ellipsis)
         missing = len(call.shape) - (len(index) - 1)
         index = (*index[:gap], *[slice(None)] * missing, *index[gap + 1 :])
-    if not all(isinstance(part, slice) for part in index):
+    return index if all(isinstance(part, slice) for part in index) else None
+
+
+def _sliced(field: Field, call: Call) -> Field | None:
+    index = slices_of(call)
+    if index is None:
         return None
     for axis in (0, 1):
         dimension = field.axes[axis]
@@ -197,11 +225,13 @@ _RULES: dict[str, Callable[[Field, Call], Field | None]] = {
     "adaptive_max_pool2d": _resized,
     "interpolate": _resized,
     "pad": _padded,
+    **dict.fromkeys(("view", "reshape", "flatten", "unflatten"), _reshaped),
     "permute": _permuted,
     "transpose": _transposed,
     "__getitem__": _sliced,
 }
-_SPATIAL_LAST = {name for name in _RULES if name not in ("permute", "transpose", "__getitem__")}
+_ANY_ORDER = {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "__getitem__"}
+_SPATIAL_LAST = {name for name in _RULES if name not in _ANY_ORDER}
 """Operators that take the last two dimensions for space, whatever the model means by them."""
 _MOVES_CELLS = {
     *("flip", "fliplr", "flipud", "roll", "rot90", "grid_sample", "swapaxes", "swapdims", "movedim", "moveaxis"),

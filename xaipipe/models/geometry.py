@@ -8,7 +8,6 @@ gradients: it stands in where an operator has no rule, and tests hold the two ag
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from xaipipe.errors import UsageError
-from xaipipe.models.fields import Call, Field, field_after
+from xaipipe.models.fields import Call, Field, field_after, merged_field
 from xaipipe.models.forward import forward
 from xaipipe.models.layers import NamedLayer, graph_from, require_map, watch
 from xaipipe.types import Grid
@@ -113,17 +112,8 @@ def _shared_field(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Field,
     carriers = [t for t in _tensors([*args, *kwargs.values()]) if getattr(t, _FIELD, None) is not None]
     if not carriers:
         return None
-    fields: list[Field] = [getattr(t, _FIELD) for t in carriers]
-    first = fields[0]
-    if any(other.scale != first.scale or other.axes != first.axes for other in fields):
-        return None
-    count = len(fields)
-    merged = replace(
-        first,
-        offset=(sum(f.offset[0] for f in fields) / count, sum(f.offset[1] for f in fields) / count),
-        receptive=(max(f.receptive[0] for f in fields), max(f.receptive[1] for f in fields)),
-    )
-    return merged, carriers[0].shape
+    merged = merged_field([getattr(t, _FIELD) for t in carriers])
+    return None if merged is None else (merged, carriers[0].shape)
 
 
 def _tensors(values: list[Any]) -> Iterator[Tensor]:

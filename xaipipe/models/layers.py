@@ -110,19 +110,26 @@ def graph_from(layer: NamedLayer) -> Iterator[Captured]:
         yield captured
 
 
-def activation_and_gradient(captured: Captured, layer: NamedLayer, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The captured map and the gradient of the summed scores with respect to it."""
+def activation_and_gradient(
+    captured: Captured, layer: NamedLayer, scores: Tensor, gradient: bool = True
+) -> tuple[Tensor, Tensor | None]:
+    """The captured map and, where wanted, the gradient of the summed scores with respect to it."""
     activation = captured.activation
     if activation is None:
         raise UsageError(f"layer '{layer.name}' was not run by the model's forward pass")
     if not scores.requires_grad:
         raise UsageError(f"the target does not depend on layer '{layer.name}'")
+    slope = _gradient(activation, layer, scores) if gradient else None
+    return activation.detach(), slope
+
+
+def _gradient(activation: Tensor, layer: NamedLayer, scores: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(scores.sum(), activation, allow_unused=True)
     if gradient is None:
         raise UsageError(f"the target does not depend on layer '{layer.name}'")
     if not torch.isfinite(gradient).all():
         raise InputError("the gradient holds NaN or infinity", where=f"layer '{layer.name}'")
-    return activation.detach(), gradient
+    return gradient
 
 
 @contextmanager

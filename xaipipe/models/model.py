@@ -50,6 +50,12 @@ class Model:
         tensors = [*self.module.parameters(), *self.module.buffers()]
         return tensors[0].device if tensors else torch.device("cpu")
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the model's weights; float32 where it has none."""
+        tensors = (t for t in (*self.module.parameters(), *self.module.buffers()) if t.is_floating_point())
+        return next((tensor.dtype for tensor in tensors), torch.float32)
+
     def label(self, target: int | str) -> str:
         """A target's name where the model has labels."""
         if isinstance(target, int) and target < len(self.labels):

@@ -69,7 +69,7 @@ def own_cells(run: Run, region: Region, item: Explanation) -> np.ndarray[Any, An
     first_y = round((region.y + item.grid.offset[0] - grid.offset[0]) / step[0])
     first_x = round((region.x + item.grid.offset[1] - grid.offset[1]) / step[1])
     inside = np.s_[:, y - first_y : y - first_y + h, x - first_x : x - first_x + w]
-    values = item.values[0].numpy()[inside].astype(np.float32, copy=True)
+    values = item.values[0].numpy()[inside].astype(run.plan.layout.array("heatmap").dtype, copy=True)
     if item.valid is not None:
         values[:, ~item.valid.numpy()[inside][0]] = np.nan
     return values

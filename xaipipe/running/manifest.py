@@ -13,6 +13,11 @@ import torch
 
 from xaipipe.running.run import Run
 
+MODES = {
+    "approximate": "approximate: every tile was explained on its own",
+    "exact": "exact: the map is that of the whole image",
+}
+
 
 @dataclass(frozen=True)
 class PlanRecord:
@@ -52,7 +57,7 @@ def identity_of(run: Run) -> dict[str, Any]:
     return {
         "xaipipe": version("xaipipe"),
         "torch": torch.__version__,
-        "mode": "approximate: every tile was explained on its own",
+        "mode": MODES[run.config.run.mode],
         "settings": _plain(run.config.tables),
         "model": {"source": run.model.source, "sha256": run.model.fingerprint},
         "preprocess": _plain(run.preprocess.model_dump()),

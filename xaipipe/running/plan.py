@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xaipipe.running.exact.network import Network
 from xaipipe.running.layout import Layout
 from xaipipe.running.tiling import Lattice, Tiling
 from xaipipe.types import Region, Tile
@@ -40,6 +41,8 @@ class Plan:
     sampled: int
     grid_source: str
     layer: str | None
+    network: Network | None = None
+    """In an exact run: what is known of the network on the whole image."""
 
     @property
     def tiles(self) -> int:

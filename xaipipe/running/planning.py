@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+import torch
 
 from xaipipe.config import Config
 from xaipipe.errors import BoundaryError, InputError, UsageError
 from xaipipe.models.model import Model
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.registry import Registry
-from xaipipe.running.assembly import Assembly
+from xaipipe.running.assembly import as_kept
 from xaipipe.running.chain import final_map, fit_segmenters, map_item, segmented
+from xaipipe.running.exact.network import Network
+from xaipipe.running.exact.planning import check_numerically, exact_lattice, exact_tiling, find_network
+from xaipipe.running.exact.shares import first_share
 from xaipipe.running.layout import ArraySpec, Layout
 from xaipipe.running.plan import Plan, RegionPlan
 from xaipipe.running.run import Run
@@ -25,12 +30,46 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
     """A run that is ready to execute; whatever is wrong with its settings or its model shows here."""
     preprocess = required_preprocess(config, model)
     level = choose_level(slide, preprocess)
-    loader = config.loader.params
-    tile = loader.tile or preprocess.size
-    tiling = make_tiling(slide, level, tile, loader.overlap, config.store.params.shard)
-    regions, tiles_in_all = _regions(config, tiling)
     run = Run(config, registry, model, preprocess)
-    sample = next((r.tiles for r in regions if r.tiles), ())[: loader.batch]
+    how = _exactly(run, slide, level) if config.run.mode == "exact" else _tile_by_tile(run, slide, level)
+    probe = how.probe
+    run.planned = Plan(
+        tiling=how.tiling,
+        lattice=how.lattice,
+        layout=_layout(config, how.tiling, how.lattice, probe, level),
+        regions=how.regions,
+        tiles_in_all=how.tiles_in_all,
+        channels=int(probe.values.shape[1]),
+        seconds_per_tile=how.seconds_per_tile,
+        sampled=len(probe),
+        grid_source=str(probe.diagnostics.get("grid", "the method's own")),
+        layer=probe.diagnostics.get("layer"),
+        network=how.network,
+    )
+    _try_later_stages(run, probe)
+    return run
+
+
+@dataclass(frozen=True)
+class _Division:
+    """How a level is divided, and what a sample of it gave."""
+
+    tiling: Tiling
+    lattice: Lattice
+    regions: tuple[RegionPlan, ...]
+    tiles_in_all: int
+    probe: Explanation
+    seconds_per_tile: float
+    network: Network | None = None
+
+
+def _tile_by_tile(run: Run, slide: Slide, level: int) -> _Division:
+    """Every tile by itself; background is left out."""
+    params = run.config.loader.params
+    tile = params.tile or run.preprocess.size
+    tiling = make_tiling(slide, level, tile, params.overlap, run.config.store.params.shard)
+    regions, tiles_in_all = _regions(run.config, tiling)
+    sample = next((r.tiles for r in regions if r.tiles), ())[: params.batch]
     if not sample:
         raise InputError(
             "there is nothing to explain: every tile is background",
@@ -38,21 +77,25 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
             hint='set [load] tissue = "off"',
         )
     probe, seconds = _probe(run, sample)
-    lattice = make_lattice(tiling, probe)
-    run.planned = Plan(
-        tiling=tiling,
-        lattice=lattice,
-        layout=_layout(config, tiling, lattice, probe, level),
-        regions=regions,
-        tiles_in_all=tiles_in_all,
-        channels=int(probe.values.shape[1]),
-        seconds_per_tile=seconds / len(sample),
-        sampled=len(sample),
-        grid_source=str(probe.diagnostics.get("grid", "the method's own")),
-        layer=probe.diagnostics.get("layer"),
-    )
-    _try_later_stages(run, probe, sample[0])
-    return run
+    return _Division(tiling, make_lattice(tiling, probe), regions, tiles_in_all, probe, seconds / len(sample))
+
+
+def _exactly(run: Run, slide: Slide, level: int) -> _Division:
+    """Shares of the whole image, background too: it goes into the network's poolings like the rest."""
+    if getattr(run.config.loader.params, "tissue", None) == "on":
+        raise UsageError(
+            "an exact run explains the whole image, background too",
+            got='[load] tissue = "on"',
+            expected='"auto" or "off"',
+        )
+    network = find_network(run, slide, level)
+    tiling = exact_tiling(run, network, slide, level)
+    check_numerically(run, network, tiling)
+    regions = tuple(RegionPlan(region, tiling.tiles(region)) for region in tiling.regions())
+    probe, seconds = _probe(run, (first_share(network, tiling).tile,))
+    passes = 2 if network.layer is None else 3
+    tiles = sum(len(planned.tiles) for planned in regions)
+    return _Division(tiling, exact_lattice(network, tiling), regions, tiles, probe, seconds * passes, network)
 
 
 def required_preprocess(config: Config, model: Model) -> Preprocess:
@@ -130,7 +173,7 @@ def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation
         width=lattice.width,
         grid=lattice.grid,
         shard=lattice.per_region,
-        dtype="float32",
+        dtype="float64" if probe.values.dtype == torch.float64 else "float32",
     )
     arrays = [map_spec]
     if config.postprocessors:
@@ -145,13 +188,13 @@ def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation
     return Layout(tuple(arrays), level, slide.levels[level].downsample, slide.mpp)
 
 
-def _try_later_stages(run: Run, probe: Explanation, tile: Tile) -> None:
+def _try_later_stages(run: Run, probe: Explanation) -> None:
     """Postprocessing and segmenting the sample's first tile: a stage that cannot work says so now."""
-    region = Region(0, 0, tile.y, tile.x, tile.h, tile.w)
-    cells = run.plan.lattice.per_core
-    assembly = Assembly(region, run.plan.lattice, (cells, cells), run.plan.channels)
-    assembly.add(probe.replace(values=probe.values[:1], tiles=probe.tiles[:1]))
-    item = final_map(run, map_item(run, region, assembly.values, (0, 0)))
+    first, step = run.plan.lattice.first, run.plan.lattice.step[0]
+    side = run.plan.lattice.per_core
+    values = as_kept(probe.values[0, :, first[0] : first[0] + side, first[1] : first[1] + side]).numpy()
+    region = Region(0, 0, 0, 0, values.shape[1] * step, values.shape[2] * step)
+    item = final_map(run, map_item(run, region, values, (0, 0)))
     segmenters = run.config.segmenters
     fit_segmenters(run, segmenters, lambda summarise: [summarise(item)])
     segmented(run, segmenters, item)

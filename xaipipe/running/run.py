@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,8 @@ class Run:
     planned: Plan | None = None
     fitted: dict[Stage, Any] = field(default_factory=dict)
     """What each surveying stage learned from the whole slide."""
+    explained: Mapping[str, Any] = field(default_factory=dict)
+    """In an exact run: what the model says of the whole image."""
     resumed: bool = False
     """Whether the output was begun by an earlier run."""
     redone: list[Redone] = field(default_factory=list)

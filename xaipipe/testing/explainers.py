@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from xaipipe.api import explain_with
+from xaipipe.models.locality import trace_locality
 from xaipipe.models.model import Model
+from xaipipe.models.whole import WholeImage, pool_sums
 from xaipipe.registry import Registry
+from xaipipe.shares import FittedExplainer, SummedExplainer
 from xaipipe.stages import Explainer, Stage
 from xaipipe.testing.comparing import assert_close, assert_same_bits
 from xaipipe.testing.model_state import ModelState
@@ -153,6 +156,29 @@ class ExplainerContract(StageContract):
         assert_close(on_cuda.values.cpu(), on_cpu.values, self.tolerance)
         assert on_cuda.grid == on_cpu.grid
 
+    # -- in an exact run --------------------------------------------------------------------------
+
+    def test_contributions_of_shares_add_up_to_the_whole_images_map(self) -> None:
+        explainer = self.build(target=1)
+        if not isinstance(explainer, SummedExplainer):
+            pytest.skip("the method's maps are not sums over shares")
+        net, x = SmallCnn().double(), images(1).double()
+        whole = self.explain(net, x, target=1)
+        parts = [explainer.contributions(_whole_batch(x), model).values for model in _halves(net, x)]
+        assert_close(explainer.summed(parts[0] + parts[1]), whole.values, _EXACT)
+
+    def test_weights_from_the_sums_of_shares_are_the_whole_images(self) -> None:
+        explainer = self.build(target=1)
+        if not isinstance(explainer, FittedExplainer):
+            pytest.skip("the method learns nothing from the whole image")
+        net, x = SmallCnn().double(), images(1).double()
+        whole = self.explain(net, x, target=1)
+        halves, batch = _halves(net, x), _whole_batch(x)
+        sums = [explainer.survey(batch, model) for model in halves]
+        fitted = explainer.fit(sums[0] + sums[1], whole.values.shape[2] * whole.values.shape[3])
+        for model in halves:
+            assert_close(explainer.explain_fitted(batch, model, fitted).values, whole.values, _EXACT)
+
     # -- what is left alone -----------------------------------------------------------------------
 
     def test_input_is_not_modified(self) -> None:
@@ -176,8 +202,7 @@ class ExplainerContract(StageContract):
         model.head.weight.grad = torch.ones_like(model.head.weight)
         before = ModelState.of(model)
         x = images(2)
-        batch = Batch(tiles=(), pixels=x, valid=torch.ones(2, 32, 32, dtype=torch.bool))
-        cast(Explainer, self.build(target=1)).explain(batch, Model(model))
+        cast(Explainer, self.build(target=1)).explain(_whole_batch(x), Model(model))
         before.assert_unchanged(model)
 
     def test_model_in_training_mode_is_explained_in_evaluation_mode(self) -> None:
@@ -198,6 +223,20 @@ class _OneMethod(Registry):
 
     def method(self, kind: str, name: str) -> type[Stage]:
         return self._only
+
+
+def _whole_batch(x: Tensor) -> Batch:
+    return Batch(tiles=(), pixels=x, valid=torch.ones(len(x), *x.shape[2:], dtype=torch.bool))
+
+
+def _halves(net: nn.Module, x: Tensor) -> list[WholeImage]:
+    """The model as two shares of one image meet it: each owns half of the cells that are pooled."""
+    model, pools = Model(net), trace_locality(net, x).pools
+    rows, columns = pools[0].cells
+    every = slice(0, rows)
+    halves = [[(every, slice(0, columns // 3))], [(every, slice(columns // 3, columns))]]
+    totals = [sum(parts)[0] for parts in zip(*(pool_sums(model, pools, half, x) for half in halves), strict=True)]
+    return [WholeImage.of_share(model, pools, totals, [rows * columns], half) for half in halves]
 
 
 def _times(factor: float) -> Callable[[Tensor], Tensor]:

@@ -176,6 +176,18 @@ class StoreContract(StageContract):
             store.reopen(_layout(), MemorySlide.striped(), other)
         assert _files(tmp_path / "result") == before
 
+    def test_what_is_kept_survives_and_belongs_to_the_plan(self, tmp_path: Path) -> None:
+        value = {"sums": [0.1, 1e300, -2.5e-310], "label": "tumour"}
+        with self.created(tmp_path / "result") as store:
+            assert store.kept("pooled 0 0") is None
+            store.keep("pooled 0 0", value)
+        with self.resumed(tmp_path / "result") as store:
+            assert store.kept("pooled 0 0") == value
+            assert store.kept("pooled 0 1") is None
+        with self.claimed(tmp_path / "result", overwrite=True) as store:
+            store.create(_layout(), MemorySlide.striped(), _record())
+            assert store.kept("pooled 0 0") is None
+
     # -- receipts ---------------------------------------------------------------------------------
 
     def test_receipts_are_true(self, tmp_path: Path) -> None:

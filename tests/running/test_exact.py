@@ -1,0 +1,230 @@
+"""An exact run gives the map of the whole image, whatever the tiles; what cannot be exact is refused by name."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from torch import nn
+
+import xaipipe
+from tests.running.networks import LOCAL, NOT_LOCAL, made
+from tests.running.slides import write_tiled
+
+HEIGHT, WIDTH = 149, 172
+PREPROCESS = {"size": 32, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
+METHODS: dict[str, dict[str, Any]] = {
+    "saliency": {"method": "saliency"},
+    "magnitude": {"method": "saliency", "magnitude": True},
+    "input_x_gradient": {"method": "input_x_gradient"},
+    "gradcam": {"method": "gradcam", "layer": "body", "signed": True},
+    "gradcam, an early layer": {"method": "gradcam", "layer": "body.0", "signed": True},
+}
+TILINGS = {"chosen": {"shard": 64}, "one region": {"shard": 4096}}
+
+
+@functools.cache
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiled(tmp_path_factory.mktemp("slide") / "noise.tif", noise())
+
+
+def tables(method: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "preprocess": PREPROCESS,
+        "explain": {"target": 1, **method},
+        "store": {"shard": 64},
+        "run": {"mode": "exact"},
+        **changes,
+    }
+
+
+def tiled(net: nn.Module, slide: Path, output: Path, settings: dict[str, Any]) -> np.ndarray:
+    xaipipe.Pipeline(settings, model=net).run(slide, output)
+    return zarr.open_group(output, mode="r")["heatmap/0"][:]
+
+
+def whole(net: nn.Module, method: dict[str, Any]) -> np.ndarray:
+    """One pass over the whole image, which is what an exact run has to give."""
+    dtype = next(net.parameters()).dtype
+    x = xaipipe.Preprocess(**PREPROCESS).normalise(noise())[None].to(dtype)
+    return xaipipe.explain(net, x, target=1, **method).values[0].numpy()
+
+
+def difference(got: np.ndarray, want: np.ndarray) -> float:
+    assert got.shape == want.shape
+    assert np.abs(want).max() > 0
+    return float(np.abs(got - want).max() / np.abs(want).max())
+
+
+@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("method", ["saliency", "gradcam"])
+def test_equals_the_whole_image_on_every_network(slide: Path, tmp_path: Path, name: str, method: str) -> None:
+    net = made(LOCAL[name])
+    got = tiled(net, slide, tmp_path / "out.zarr", tables(METHODS[method]))
+    assert difference(got, whole(net, METHODS[method])) < 1e-12
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("shard", "tile"), [(64, None), (48, 40), (4096, 96), (4096, None)], ids=["small", "tiny", "medium", "one region"]
+)
+def test_equals_the_whole_image_by_every_method_and_tiling(
+    slide: Path, tmp_path: Path, method: str, shard: int, tile: int | None
+) -> None:
+    net = made(LOCAL["strided"])
+    load = {"tile": tile, "batch": 3} if tile else {"batch": 3}
+    settings = tables(METHODS[method], load=load, store={"shard": shard})
+    assert difference(tiled(net, slide, tmp_path / "out.zarr", settings), whole(net, METHODS[method])) < 1e-12
+
+
+@pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "gradcam"])
+def test_single_precision_is_as_exact_as_it_can_be(slide: Path, tmp_path: Path, method: str) -> None:
+    net = made(LOCAL["residual"], torch.float32)
+    got = tiled(net, slide, tmp_path / "out.zarr", tables(METHODS[method]))
+    assert got.dtype == np.float32
+    assert difference(got, whole(net, METHODS[method])) < 1e-4
+
+
+def test_half_precision_runs(slide: Path, tmp_path: Path) -> None:
+    net = made(LOCAL["strided"], torch.bfloat16)
+    got = tiled(net, slide, tmp_path / "out.zarr", tables(METHODS["saliency"]))
+    want = whole(made(LOCAL["strided"]), METHODS["saliency"])
+    assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("name", NOT_LOCAL)
+def test_what_cannot_be_exact_is_refused_by_the_operators_name(slide: Path, tmp_path: Path, name: str) -> None:
+    build, operator = NOT_LOCAL[name]
+    with pytest.raises(xaipipe.UsageError, match=rf"cannot be explained exactly[\s\S]*{operator}") as caught:
+        tiled(made(build), slide, tmp_path / "out.zarr", tables(METHODS["saliency"]))
+    assert 'mode = "approximate"' in str(caught.value)
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_the_network_itself_is_checked_not_only_its_operators(slide: Path, tmp_path: Path) -> None:
+    """Its operators are local, but what they compute depends on how much they are given."""
+
+    class Cheat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3, 1, 1)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head((self.conv(x) * x.shape[2]).mean((2, 3)))
+
+    with pytest.raises(xaipipe.UsageError, match="its maps change by"):
+        tiled(Cheat().double().eval(), slide, tmp_path / "out.zarr", tables(METHODS["saliency"]))
+
+
+def test_a_method_that_does_not_say_how_shares_add_up_is_refused(slide: Path, tmp_path: Path) -> None:
+    class Own(xaipipe.Explainer):
+        name = "own"
+
+        def explain(self, batch: xaipipe.Batch, model: xaipipe.Model) -> xaipipe.Explanation:
+            raise AssertionError("not called")
+
+    registry = xaipipe.Registry()
+    registry._methods["explain", "own"] = (Own, "test")
+    pipeline = xaipipe.Pipeline(tables({"method": "own"}), model=made(LOCAL["strided"]), registry=registry)
+    with pytest.raises(xaipipe.UsageError, match="'own' cannot be exact"):
+        pipeline.run(slide, tmp_path / "out.zarr")
+
+
+@pytest.mark.parametrize(
+    ("load", "says"),
+    [
+        ({"overlap": 8}, "overlap follows from the network"),
+        ({"tile": 8}, "tile is too small"),
+        ({"tissue": "on"}, "explains the whole image, background too"),
+    ],
+)
+def test_settings_that_contradict_an_exact_run_are_refused(
+    slide: Path, tmp_path: Path, load: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(xaipipe.UsageError, match=says):
+        tiled(made(LOCAL["strided"]), slide, tmp_path / "out.zarr", tables(METHODS["saliency"], load=load))
+
+
+def test_result_says_how_it_was_made_and_what_the_model_says_of_the_whole(slide: Path, tmp_path: Path) -> None:
+    net = made(LOCAL["strided"])
+    x = xaipipe.Preprocess(**PREPROCESS).normalise(noise())[None].double()
+    for mode in ("exact", "approximate"):
+        settings = tables(METHODS["gradcam"], run={"mode": mode})
+        xaipipe.Pipeline(settings, model=net).run(slide, tmp_path / f"{mode}.zarr")
+        said = zarr.open_group(tmp_path / f"{mode}.zarr", mode="r").attrs["xaipipe"]
+        assert said["mode"].startswith(f"{mode}:")
+        if mode == "exact":
+            assert said["findings"]["whole image"]["score"] == pytest.approx(float(net(x)[0, 1].detach()), abs=1e-12)
+            assert said["findings"]["whole image"]["target"] == "1"
+
+
+def test_predicted_is_the_class_of_the_whole_image(slide: Path, tmp_path: Path) -> None:
+    net = made(LOCAL["strided"])
+    x = xaipipe.Preprocess(**PREPROCESS).normalise(noise())[None].double()
+    predicted = int(net(x).argmax())
+    settings = tables({**METHODS["saliency"], "target": "predicted"})
+    got = tiled(net, slide, tmp_path / "out.zarr", settings)
+    want = xaipipe.explain(net, x, method="saliency", target=predicted).values[0].numpy()
+    assert difference(got, want) < 1e-12
+
+
+def test_later_stages_see_the_whole_images_map(slide: Path, tmp_path: Path) -> None:
+    later = {"postprocess": [{"method": "smooth", "sigma": 1.5}], "segment": [{"method": "threshold"}]}
+    net = made(LOCAL["strided"])
+    for shard in (64, 4096):
+        settings = tables({"method": "saliency", "magnitude": True}, store={"shard": shard}, **later)
+        xaipipe.Pipeline(settings, model=net).run(slide, tmp_path / f"{shard}.zarr")
+    small, large = (zarr.open_group(tmp_path / f"{shard}.zarr", mode="r") for shard in (64, 4096))
+    np.testing.assert_allclose(small["heatmap/0"][:], large["heatmap/0"][:], rtol=1e-9, atol=1e-12)
+    labels = "heatmap/labels/segmentation/0"
+    np.testing.assert_array_equal(small[labels][:], large[labels][:])
+
+
+class Counting(nn.Module):
+    """Runs a network and counts, and dies at a call."""
+
+    def __init__(self, net: nn.Module, die_at: int | None = None) -> None:
+        super().__init__()
+        self.net = net
+        self.calls, self._die_at = 0, die_at
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        if self.calls == self._die_at:
+            raise KeyboardInterrupt
+        return self.net(x)
+
+
+def content(output: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(output)): path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()}
+
+
+def test_a_run_that_dies_in_any_pass_goes_on_where_it_was(slide: Path, tmp_path: Path) -> None:
+    gradcam = {"method": "gradcam", "layer": "net.body", "signed": True}
+    settings = tables(gradcam, run={"mode": "exact", "readers": 1})
+    undisturbed = Counting(made(LOCAL["strided"]))
+    xaipipe.Pipeline(settings, model=undisturbed).run(slide, tmp_path / "straight.zarr")
+    planning = Counting(made(LOCAL["strided"]))
+    xaipipe.Pipeline(settings, model=planning).prepare(slide).plan.tiling.slide.close()
+    for share in (0.1, 0.4, 0.6, 0.9):
+        output = tmp_path / f"{share}.zarr"
+        die_at = planning.calls + round(share * (undisturbed.calls - planning.calls))
+        with pytest.raises(KeyboardInterrupt):
+            xaipipe.Pipeline(settings, model=Counting(made(LOCAL["strided"]), die_at)).run(slide, output)
+        again = Counting(made(LOCAL["strided"]))
+        xaipipe.Pipeline(settings, model=again).run(slide, output, resume=True)
+        assert content(output) == content(tmp_path / "straight.zarr")
+        regions, slack = 9, 12  # what was in flight, the head, layers found for every size of tile
+        spent = die_at + again.calls - planning.calls
+        assert spent <= undisturbed.calls + (undisturbed.calls - planning.calls) / regions + slack, f"died at {share}"

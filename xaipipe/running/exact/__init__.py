@@ -1,0 +1,1 @@
+"""Exact runs: tiles that together give the map of the whole image."""
