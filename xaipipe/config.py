@@ -26,7 +26,13 @@ class RunSettings(Params):
     """The `[run]` table."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, …")
-    readers: int = Field(2, ge=1, description="threads that read and decode tiles")
+    readers: int = Field(2, ge=1, description="processes that read and decode tiles")
+    isolate: bool = Field(True, description="read in processes that may crash; false: in this one, to debug a reader")
+    read_timeout: float = Field(60.0, gt=0, description="seconds that reading one tile may take")
+    reader_memory: int = Field(4096, ge=64, description="MiB that a reading process may allocate (Linux)")
+    max_bad_tiles: int | None = Field(
+        None, ge=0, description="tiles that may be unreadable before the run ends; unset: any number"
+    )
 
 
 @dataclass(frozen=True)

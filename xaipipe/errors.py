@@ -5,7 +5,7 @@
     ├── InputError                 65   a file, a model or a plugin handed over something unusable
     │   ├── BoundaryError               … at a stage boundary: plugin, tile, got and expected are named
     │   ├── UnreadableError             … a part of a slide: a run leaves it out and goes on
-    │   └── SlideChangedError           … the slide is not the one that was opened
+    │   └── SlideLostError              … the slide is gone, or not the one that was opened
     ├── StorageError               74   the output cannot be written or read back
     ├── LockedError                75   another run holds the output
     └── UntrustedError             77   running the model's code was not allowed
@@ -68,8 +68,8 @@ class UnreadableError(InputError):
     """A part of a slide cannot be read, though it was tried again in a fresh process."""
 
 
-class SlideChangedError(InputError):
-    """The slide is not the one that was opened."""
+class SlideLostError(InputError):
+    """The slide is gone, or is not the one that was opened."""
 
 
 class StorageError(XaipipeError):

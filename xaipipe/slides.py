@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def open_slide(registry: Registry, path: str | Path) -> Slide:
     """The first reader's handle on a file, in this process, or a worded error."""
-    return open_by_hooks(registry.hooks, path)
+    try:
+        return open_by_hooks(registry.hooks, path)
+    except MemoryError:
+        raise InputError("there is not enough memory to open the file", where=path) from None
 
 
 def open_by_hooks(hooks: pluggy.PluginManager, path: str | Path) -> Slide:
@@ -29,7 +32,7 @@ def open_by_hooks(hooks: pluggy.PluginManager, path: str | Path) -> Slide:
         if path.is_file() and path.stat().st_size == 0:
             raise InputError("the file is empty", where=path)
         slide = hooks.hook.open_slide(path=path)
-    except XaipipeError:
+    except (XaipipeError, MemoryError):
         raise
     except OSError as error:
         raise InputError("the file cannot be read", got=error.strerror or error, where=path) from None

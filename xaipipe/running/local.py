@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,13 +13,25 @@ import numpy as np
 from xaipipe.hookspecs import hookimpl
 from xaipipe.running.assembly import Assembly
 from xaipipe.running.chain import final_map, fit_segmenters, own_cells, read_item, segmented
-from xaipipe.running.layout import ArraySpec
+from xaipipe.running.layout import STATUS, ArraySpec
 from xaipipe.running.memory import return_large_buffers
+from xaipipe.running.patched import read_patched
 from xaipipe.running.plan import RegionPlan
+from xaipipe.running.quarantine import (
+    Loaded,
+    commit,
+    commit_noting,
+    count_unreadable,
+    distrust_derived,
+    load,
+    parts_of,
+    without,
+)
 from xaipipe.running.run import Redone, Run
-from xaipipe.types import Batch, Region
+from xaipipe.running.selection import keep_selection
+from xaipipe.running.threads import overlapped, reading
+from xaipipe.types import Region, Unreadable
 
-T = TypeVar("T")
 R = TypeVar("R")
 _COMMITS_IN_FLIGHT = 2
 
@@ -29,6 +42,9 @@ class LocalExecutor:
     @hookimpl(trylast=True)
     def run_pipeline(self, run: Run) -> bool:
         return_large_buffers()
+        keep_selection(run)
+        if run.config.store.unreadable():
+            distrust_derived(run)
         copy_images(run)
         explain_regions(run)
         if run.config.postprocessors or run.config.segmenters:
@@ -56,34 +72,35 @@ def copy_images(run: Run) -> None:
     specs = [spec for spec in run.plan.layout.arrays if spec.role == "image"]
     work = ((level, spec, region) for level, spec in enumerate(specs) for region in spec.regions())
 
-    def copy(level: int, spec: ArraySpec, region: Region) -> None:
-        if needed(run, spec.name, region):
-            pixels = slide.read(level, region.y, region.x, region.h, region.w)
-            commit(run, spec.name, region, np.moveaxis(pixels, 2, 0))
+    def copy(level: int, spec: ArraySpec, region: Region) -> tuple[Unreadable, ...]:
+        if not needed(run, spec.name, region):
+            return ()
+        pixels, holes = read_patched(slide, level, region.y, region.x, region.h, region.w)
+        parts = tuple(Unreadable(spec.name, region, **asdict(hole)) for hole in holes)
+        commit_noting(run, region, {spec.name: np.moveaxis(pixels, 2, 0)}, parts)
+        return parts
 
-    with ThreadPoolExecutor(run.config.run.readers, "copy") as copiers:
-        for _ in overlapped(copiers, lambda one: copy(*one), work, _COMMITS_IN_FLIGHT):
-            pass
+    with reading(run, "copy") as copiers:
+        for parts in overlapped(copiers, lambda one: copy(*one), work, _COMMITS_IN_FLIGHT):
+            count_unreadable(run, parts)
 
 
 def explain_regions(run: Run) -> None:
     """The first pass: every region's raw map, explained batch by batch and committed whole."""
     spec = run.plan.layout.arrays[0]
-    with (
-        ThreadPoolExecutor(run.config.run.readers, "read") as readers,
-        ThreadPoolExecutor(1, "write") as writer,
-    ):
+    with ThreadPoolExecutor(1, "write") as writer, reading(run, "read") as readers:
         commits = _Commits(run, writer)
         batches = overlapped(readers, lambda work: _read(run, work), _work(run), run.config.run.readers + 1)
-        assembly = None
-        for region, batch, is_last in batches:
+        assembly: Assembly | None = None
+        parts: tuple[Unreadable, ...] = ()
+        for region, loaded, is_last in batches:
             if assembly is None:
                 _, _, h, w = spec.cells(region)
-                assembly = Assembly(region, run.plan.lattice, (h, w), run.plan.channels)
-            if batch is not None:
-                assembly.add(run.stage(run.config.explainer, batch))
+                assembly, parts = Assembly(region, run.plan.lattice, (h, w), run.plan.channels), ()
+            if loaded is not None:
+                parts += _explain(run, assembly, loaded, region)
             if is_last:
-                commits.submit(spec.name, region, assembly.values)
+                commits.submit(region, {spec.name: assembly.values, STATUS: assembly.status}, parts)
                 assembly = None
         commits.finish()
 
@@ -118,27 +135,6 @@ def derive_regions(run: Run) -> None:
             pass
 
 
-def commit(run: Run, array: str, region: Region, data: Any) -> None:
-    """Hand one region of one array to the store, where it has any cells there."""
-    if data.size:
-        run.receipts.append(run.stage(run.config.store, (array, region, data)))
-
-
-def overlapped(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
-    """`map` over a pool, in order, with at most `ahead` results computed before they are asked for."""
-    waiting: deque[Future[R]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
 class _Commits:
     """Writes behind the explaining, never more than a few regions behind."""
 
@@ -146,8 +142,8 @@ class _Commits:
         self._run, self._writer = run, writer
         self._waiting: deque[Future[None]] = deque()
 
-    def submit(self, array: str, region: Region, data: Any) -> None:
-        self._waiting.append(self._writer.submit(commit, self._run, array, region, data))
+    def submit(self, region: Region, arrays: Mapping[str, Any], parts: tuple[Unreadable, ...]) -> None:
+        self._waiting.append(self._writer.submit(commit_noting, self._run, region, arrays, parts))
         while len(self._waiting) > _COMMITS_IN_FLIGHT:
             self._waiting.popleft().result()
 
@@ -163,7 +159,8 @@ def _work(run: Run) -> Iterator[Work]:
     """Every batch of every region with whether it is the region's last; None for a region that has none."""
     raw = run.plan.layout.arrays[0].name
     for planned in run.plan.regions:
-        if not needed(run, raw, planned.region):
+        missing = [needed(run, name, planned.region) for name in (raw, STATUS)]  # both are asked, since each says why
+        if not any(missing):
             continue
         batches = list(planned.batches(run.config.loader.params.batch))
         for number, tiles in enumerate(batches, start=1):
@@ -172,7 +169,17 @@ def _work(run: Run) -> Iterator[Work]:
             yield planned, None, True
 
 
-def _read(run: Run, work: Work) -> tuple[Region, Batch | None, bool]:
+def _read(run: Run, work: Work) -> tuple[Region, Loaded | None, bool]:
     planned, tiles, is_last = work
-    batch = None if tiles is None else run.stage(run.config.loader, tiles)
-    return planned.region, batch, is_last
+    return planned.region, None if tiles is None else load(run, tiles), is_last
+
+
+def _explain(run: Run, assembly: Assembly, loaded: Loaded, region: Region) -> tuple[Unreadable, ...]:
+    """Lay the maps of a batch into their region; what could not be read is returned."""
+    if loaded.batch is not None:
+        assembly.add(without(run.stage(run.config.explainer, loaded.batch), loaded.lost))
+    for tile in loaded.lost:
+        assembly.leave_out(tile)
+    parts = parts_of(run.plan.layout.arrays[0].name, region, loaded.lost)
+    count_unreadable(run, parts)
+    return parts
