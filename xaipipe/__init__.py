@@ -1,37 +1,23 @@
-"""xaipipe explains vision models, from one photograph to a gigapixel whole-slide image."""
+"""xaipipe explains vision models, from one photograph to a gigapixel whole-slide image.
 
-from xaipipe.api import explain
+What a reader of slides needs is imported at once. The rest needs torch and is imported when it is first asked for, so
+that the processes which only read start quickly and stay small.
+"""
+
+from typing import TYPE_CHECKING, Any
+
 from xaipipe.errors import (
     BoundaryError,
     InputError,
     LockedError,
+    SlideLostError,
     StorageError,
+    UnreadableError,
     UntrustedError,
     UsageError,
     XaipipeError,
 )
 from xaipipe.hookspecs import hookimpl
-from xaipipe.models.layers import Layer
-from xaipipe.models.model import Model
-from xaipipe.models.preprocess import Preprocess
-from xaipipe.models.targets import Target
-from xaipipe.params import Params
-from xaipipe.pipeline import Pipeline, Summary
-from xaipipe.registry import Registry
-from xaipipe.resample import evidence_at_pixels, to_pixels
-from xaipipe.shares import FittedExplainer, SummedExplainer
-from xaipipe.stages import (
-    Explainer,
-    ExplainerParams,
-    Loader,
-    LoaderParams,
-    Postprocessor,
-    Segmenter,
-    Stage,
-    Store,
-    StoreParams,
-)
-from xaipipe.statistics import Histogram
 from xaipipe.types import (
     Batch,
     Explanation,
@@ -43,7 +29,35 @@ from xaipipe.types import (
     Segmentation,
     Slide,
     Tile,
+    Unreadable,
 )
+
+if TYPE_CHECKING:
+    from xaipipe.heavy import (
+        Explainer,
+        ExplainerParams,
+        FittedExplainer,
+        Histogram,
+        Layer,
+        Loader,
+        LoaderParams,
+        Model,
+        Params,
+        Pipeline,
+        Postprocessor,
+        Preprocess,
+        Registry,
+        Segmenter,
+        Stage,
+        Store,
+        StoreParams,
+        Summary,
+        SummedExplainer,
+        Target,
+        evidence_at_pixels,
+        explain,
+        to_pixels,
+    )
 
 __all__ = [
     "Batch",
@@ -72,6 +86,7 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "Slide",
+    "SlideLostError",
     "Stage",
     "StorageError",
     "Store",
@@ -80,6 +95,8 @@ __all__ = [
     "SummedExplainer",
     "Target",
     "Tile",
+    "Unreadable",
+    "UnreadableError",
     "UntrustedError",
     "UsageError",
     "XaipipeError",
@@ -88,3 +105,16 @@ __all__ = [
     "hookimpl",
     "to_pixels",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'xaipipe' has no attribute '{name}'")
+    from xaipipe import heavy
+
+    globals()[name] = getattr(heavy, name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

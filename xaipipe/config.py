@@ -29,7 +29,13 @@ class RunSettings(Params):
     mode: Literal["approximate", "exact"] = Field(
         "approximate", description="exact: tiles together give the whole image's map; approximate: each by itself"
     )
-    readers: int = Field(2, ge=1, description="threads that read and decode tiles")
+    readers: int = Field(2, ge=1, description="processes that read and decode tiles")
+    isolate: bool = Field(True, description="read in processes that may crash; false: in this one, to debug a reader")
+    read_timeout: float = Field(60.0, gt=0, description="seconds that reading one tile may take")
+    reader_memory: int = Field(4096, ge=64, description="MiB that a reading process may allocate (Linux)")
+    max_bad_tiles: int | None = Field(
+        None, ge=0, description="tiles that may be unreadable before the run ends; unset: any number"
+    )
 
 
 @dataclass(frozen=True)

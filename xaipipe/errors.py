@@ -3,12 +3,14 @@
     XaipipeError                    1
     ├── UsageError                  2   an unknown name, a parameter out of range, an output that is not ours
     ├── InputError                 65   a file, a model or a plugin handed over something unusable
-    │   └── BoundaryError               … at a stage boundary: plugin, tile, got and expected are named
+    │   ├── BoundaryError               … at a stage boundary: plugin, tile, got and expected are named
+    │   ├── UnreadableError             … a part of a slide: a run leaves it out and goes on
+    │   └── SlideLostError              … the slide is gone, or not the one that was opened
     ├── StorageError               74   the output cannot be written or read back
     ├── LockedError                75   another run holds the output
     └── UntrustedError             77   running the model's code was not allowed
 
-Exit code 3 (finished, some tiles unreadable) and 130 (interrupted) are outcomes, not errors.
+Exit codes 3 (FINISHED_WITH_HOLES) and 130 (interrupted) are outcomes, not errors.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from __future__ import annotations
 import difflib
 import textwrap
 from collections.abc import Iterable
+
+FINISHED_WITH_HOLES = 3
+"""The exit code of a run that finished, but with tiles that could not be read."""
 
 _LONGEST = 300
 
@@ -57,6 +62,14 @@ class InputError(XaipipeError):
 
 class BoundaryError(InputError):
     """A stage received or returned something that breaks the contract between stages."""
+
+
+class UnreadableError(InputError):
+    """A part of a slide cannot be read, though it was tried again in a fresh process."""
+
+
+class SlideLostError(InputError):
+    """The slide is gone, or is not the one that was opened."""
 
 
 class StorageError(XaipipeError):

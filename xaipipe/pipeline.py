@@ -16,6 +16,7 @@ from xaipipe.config import Config, build_config, read_toml, with_settings
 from xaipipe.errors import UsageError
 from xaipipe.models.model import Model, as_found
 from xaipipe.models.sources import load_model
+from xaipipe.reading.opening import open_guarded
 from xaipipe.registry import Registry
 from xaipipe.running.checks import StageChecks, named_failures
 from xaipipe.running.local import LocalExecutor
@@ -23,8 +24,7 @@ from xaipipe.running.manifest import manifest_of, record_of
 from xaipipe.running.planning import make_run
 from xaipipe.running.run import Redone, Run
 from xaipipe.running.timing import StageTiming
-from xaipipe.slides import open_slide
-from xaipipe.types import Instance
+from xaipipe.types import Instance, Slide, Unreadable
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Summary:
     redone: tuple[Redone, ...] = field(repr=False)
     """Of a resumed run: what was computed, and why."""
     bytes_written: int
+    unreadable: tuple[Unreadable, ...] = field(repr=False)
+    """What of the slide could not be read, and is left out of the result."""
 
 
 class Pipeline:
@@ -74,9 +76,12 @@ class Pipeline:
         path = Path(path)
         return cls(with_settings(read_toml(path), settings), base=path.resolve().parent, **options)
 
-    def prepare(self, slide: str | Path) -> Run:
-        """Open the slide, load the model and plan: everything that can go wrong before the long work."""
-        handle = open_slide(self.registry, slide)
+    def prepare(self, slide: str | Path | Slide) -> Run:
+        """Open the slide, load the model and plan: everything that can go wrong before the long work.
+
+        A file is read in processes of its own; a `Slide` that is handed over is read as it is, and closed at the end.
+        """
+        handle = slide if isinstance(slide, Slide) else open_guarded(self.registry, slide, self.config.run)
         try:
             model = self._model()
             with as_found(model.module):
@@ -85,7 +90,9 @@ class Pipeline:
             handle.close()
             raise
 
-    def run(self, slide: str | Path, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> Summary:
+    def run(
+        self, slide: str | Path | Slide, output: str | Path, *, overwrite: bool = False, resume: bool = False
+    ) -> Summary:
         """Explain a slide into a store. An output that is not ours is never overwritten.
 
         With `resume` it goes on with what an earlier run of the same plan committed.
@@ -118,7 +125,8 @@ class Pipeline:
         with as_found(run.model.module):
             self.registry.hooks.hook.run_pipeline(run=run)
         findings, instances = found_by(run)
-        store.finish(manifest_of(run, findings), instances)
+        unreadable = store.unreadable()
+        store.finish(manifest_of(run, findings, len(unreadable)), instances)
         summary = Summary(
             output=Path(store.output),
             regions=len(run.plan.regions),
@@ -130,6 +138,7 @@ class Pipeline:
             instances=instances,
             redone=tuple(run.redone),
             bytes_written=sum(receipt.bytes for receipt in run.receipts),
+            unreadable=unreadable,
         )
         self.registry.answers("run_finished", run=run, summary=summary)
         return summary

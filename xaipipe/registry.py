@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
@@ -16,9 +12,8 @@ import pluggy
 
 from xaipipe import hookspecs
 from xaipipe.errors import InputError, UsageError, XaipipeError, did_you_mean
+from xaipipe.loading import GROUP, Source, file_spec, import_spec, reason
 from xaipipe.stages import KINDS, Stage
-
-GROUP = "xaipipe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +38,7 @@ class Registry:
         self.hooks = pluggy.PluginManager("xaipipe")
         self.hooks.add_hookspecs(hookspecs)
         self.plugins: list[PluginState] = []
+        self._sources: list[Source] = []
         self._methods: dict[tuple[str, str], tuple[type[Stage], str]] = {}
         self._load_installed()
         for file in self.files:
@@ -83,23 +79,20 @@ class Registry:
             except (Exception, SystemExit) as error:
                 self.hooks.unregister(plugin)
                 self._methods = {key: found for key, found in self._methods.items() if found[1] != name}
-                broken = _reason(error)
+                broken = reason(error)
                 self.plugins[:] = [
                     replace(p, state="broken", reason=broken) if p.name == name else p for p in self.plugins
                 ]
         return found
 
-    def blamed(self, error: BaseException) -> str:
-        """What went wrong inside a hook, and whose hook it was."""
-        owners = {
-            getattr(impl.function, "__code__", None): impl.plugin_name
-            for _, plugin in self.hooks.list_name_plugin()
-            for caller in self.hooks.get_hookcallers(plugin) or ()
-            for impl in caller.get_hookimpls()
-        }
-        frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
-        names = [owners[code] for code in frames if code in owners]
-        return f"plugin '{names[-1]}': {_reason(error)}" if names else _reason(error)
+    def sources(self, hook: str) -> tuple[Source, ...] | None:
+        """Where the plugins with a hook come from, for a process that loads the same ones in the same order.
+
+        None where one of them was made in this process and has no name to be found by.
+        """
+        having = {impl.plugin_name for impl in getattr(self.hooks.hook, hook).get_hookimpls()}
+        found = tuple(source for source in self._sources if source.name in having)
+        return found if len(found) == len(having) else None
 
     def _load_installed(self) -> None:
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
@@ -113,9 +106,10 @@ class Registry:
             except DuplicateMethodError:
                 raise
             except (Exception, SystemExit) as error:
-                self.plugins.append(PluginState(entry.name, origin, "broken", _reason(error)))
+                self.plugins.append(PluginState(entry.name, origin, "broken", reason(error)))
                 continue
             self.plugins.append(PluginState(entry.name, origin, "loaded"))
+            self._sources.append(Source(entry.name, None))
 
     def _load_file(self, path: Path) -> None:
         """A plugin the user named himself: here a failure is an error, not a line in a list."""
@@ -125,19 +119,15 @@ class Registry:
         if name in self.blocked:
             self.plugins.append(PluginState(name, str(path), "blocked"))
             return
-        spec = importlib.util.spec_from_file_location(f"xaipipe_plugin_{name}", path)
-        if spec is None or spec.loader is None:
-            raise UsageError("a plugin file is Python", got=path.name, expected="a file that ends in .py", where=path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
+        spec = file_spec(path)
         try:
-            spec.loader.exec_module(module)
-            self._register(module, name)
+            self._register(import_spec(spec), name)
         except DuplicateMethodError:
             raise
         except (Exception, SystemExit) as error:
-            raise InputError(f"plugin '{name}' cannot be loaded", got=_reason(error), where=path) from error
+            raise InputError(f"plugin '{name}' cannot be loaded", got=reason(error), where=path) from error
         self.plugins.append(PluginState(name, str(path), "loaded"))
+        self._sources.append(Source(name, str(path.absolute())))
 
     def _register(self, plugin: Any, name: str) -> None:
         """All or nothing: a plugin that fails half-way leaves no hook and no method behind."""
@@ -215,14 +205,3 @@ def _checked(method: Any, plugin: str) -> type[Stage]:
         missing = ", ".join(sorted(method.__abstractmethods__))
         raise InputError(f"method '{method.name}' of plugin '{plugin}' is not finished", expected=f"a def of {missing}")
     return method
-
-
-def _reason(error: BaseException) -> str:
-    """The error in one line, with the last place in the plugin's own code."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_NOT_THE_PLUGIN)]
-    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    return f"{type(error).__name__}: {text}{place}"
-
-
-_NOT_THE_PLUGIN = ("<frozen", __file__, str(Path(importlib.__file__).parent), str(Path(pluggy.__file__).parent))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from xaipipe.models.targets import Target
 from xaipipe.params import Params
-from xaipipe.types import Batch, Explanation, Instance, Receipt, Region, Segmentation, Slide, Tile
+from xaipipe.types import Batch, Explanation, Instance, Receipt, Region, Segmentation, Slide, Tile, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -191,20 +191,35 @@ class Store(Stage):
         """Go on with an output that was created under the same plan; a `UsageError` says what differs if it is not."""
 
     @abstractmethod
-    def keep(self, name: str, value: Any) -> None:
-        """Remember a small fact of this plan (anything that JSON knows), so that it survives the run's death."""
-
-    @abstractmethod
-    def kept(self, name: str) -> Any:
-        """What was remembered under a name; None where nothing was."""
-
-    @abstractmethod
     def missing(self, array: str, region: Region) -> str | None:
         """Why a region has to be computed (again); None where it is committed and verified to be as it was."""
 
     @abstractmethod
     def commit(self, array: str, region: Region, data: np.ndarray[Any, Any]) -> Receipt:
         """Write one region [C, h, w] of one array whole; called from several threads."""
+
+    @abstractmethod
+    def remember(self, name: str, value: Any) -> None:
+        """Keep a fact of the run, which JSON can say, in place of what was kept under that name."""
+
+    @abstractmethod
+    def recall(self, name: str) -> Any:
+        """A fact that was kept; None where none was."""
+
+    @abstractmethod
+    def distrust(self, array: str, reason: str, region: Region | None = None) -> None:
+        """Have a committed region of an array, or all, missing for that reason until it is committed again."""
+
+    @abstractmethod
+    def note_unreadable(self, array: str, region: Region, parts: tuple[Unreadable, ...]) -> None:
+        """Keep what could not be read of a region, in place of what was kept before; called from several threads.
+
+        As long as there is anything, the region is missing.
+        """
+
+    @abstractmethod
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        """All that is noted, in an order that does not depend on when it was."""
 
     @abstractmethod
     def read(self, array: str, y: int, x: int, h: int, w: int) -> np.ndarray[Any, Any]:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from xaipipe.display import Picture
 
 
@@ -51,6 +52,9 @@ class Slide(ABC):
 
     def close(self) -> None:  # noqa: B027 - most readers hold nothing that needs closing
         """Release what the reader holds."""
+
+    def interrupt(self) -> None:  # noqa: B027 - most reads cannot be given up
+        """Give up the reads that are under way, where that can be done: the run ends early."""
 
     @property
     def pyramidal(self) -> bool:
@@ -203,3 +207,17 @@ class Receipt:
     path: str
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A part of a slide that a run had to leave out: a tile's core, or a piece of a copied image."""
+
+    array: str
+    region: Region
+    level: int
+    y: int
+    x: int
+    h: int
+    w: int
+    reason: str

@@ -14,6 +14,7 @@ import numpy as np
 import tifffile
 
 from xaipipe import InputError, Level, Slide
+from xaipipe_readers.directories import check_chain
 from xaipipe_readers.files import file_fingerprint, first_bytes
 from xaipipe_readers.photograph import check_colours
 
@@ -105,6 +106,7 @@ def open_tiled_tiff(path: Path) -> TiledTiff | None:
     """The slide, or None where the file is not a tiled TIFF."""
     if not first_bytes(path, 4).startswith(_MAGIC):
         return None
+    check_chain(path)
     try:
         tif = tifffile.TiffFile(path)
     except Exception as error:

@@ -9,7 +9,9 @@ import typer
 
 from xaipipe import InputError, Pipeline, UsageError
 from xaipipe.cli.execute import execute_and_tell
+from xaipipe.cli.run import MaxBadTiles
 from xaipipe.cli.session import Session, session_of
+from xaipipe.config import with_settings
 from xaipipe_store.ledger import Ledger, ledger_path
 from xaipipe_store.verify import Damage, all_damage
 
@@ -23,9 +25,9 @@ def add_to(app: typer.Typer) -> None:
     app.command("verify")(verify)
 
 
-def resume(context: typer.Context, output: Result, trust: Trust = False) -> None:
+def resume(context: typer.Context, output: Result, max_bad_tiles: MaxBadTiles = None, trust: Trust = False) -> None:
     """Go on with a run that ended early; what is committed is verified, and only what is not is computed."""
-    _resume(session_of(context), output, trust)
+    _resume(session_of(context), output, trust, max_bad_tiles)
 
 
 def verify(
@@ -59,7 +61,7 @@ def _damage(output: Path) -> list[Damage]:
         ledger.close()
 
 
-def _resume(session: Session, output: Path, trust: bool) -> None:
+def _resume(session: Session, output: Path, trust: bool, max_bad_tiles: int | None = None) -> None:
     ledger = _ledger(output)
     recipe = ledger.fact("recipe")
     ledger.close()
@@ -69,7 +71,9 @@ def _resume(session: Session, output: Path, trust: bool) -> None:
             where=output,
             hint="make the same Pipeline again and call its run(…, resume=True)",
         )
-    pipeline = Pipeline(recipe["tables"], registry=session.registry, base=Path(recipe["base"]), trust=trust)
+    limit = [] if max_bad_tiles is None else [f"run.max_bad_tiles={max_bad_tiles}"]
+    tables = with_settings(recipe["tables"], limit)
+    pipeline = Pipeline(tables, registry=session.registry, base=Path(recipe["base"]), trust=trust)
     with pipeline.claimed(output, resume=True):
         execute_and_tell(session, pipeline, pipeline.prepare(recipe["slide"]), resume=True)
 

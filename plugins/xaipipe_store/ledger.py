@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xaipipe import Receipt, Region, StorageError
+from xaipipe import Receipt, Region, StorageError, Unreadable
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS shard (
     array TEXT, row_ INTEGER, column_ INTEGER, y INTEGER, x INTEGER, h INTEGER, w INTEGER,
-    path TEXT, bytes INTEGER, sha256 TEXT, plan TEXT, PRIMARY KEY (array, row_, column_));
+    path TEXT, bytes INTEGER, sha256 TEXT, plan TEXT, doubt TEXT, PRIMARY KEY (array, row_, column_));
+CREATE TABLE IF NOT EXISTS unreadable (
+    array TEXT, row_ INTEGER, column_ INTEGER, region_y INTEGER, region_x INTEGER, region_h INTEGER, region_w INTEGER,
+    level INTEGER, y INTEGER, x INTEGER, h INTEGER, w INTEGER, reason TEXT);
 CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, content BLOB NOT NULL);
 """
 
@@ -54,8 +57,8 @@ class Ledger:
     def record(self, receipt: Receipt, plan: str) -> None:
         region = receipt.region
         box = (region.row, region.column, region.y, region.x, region.h, region.w)
-        content = (receipt.path, receipt.bytes, receipt.sha256, plan)
-        self._run(f"INSERT OR REPLACE INTO shard VALUES ({', '.join('?' * 11)})", (receipt.array, *box, *content))
+        content = (receipt.path, receipt.bytes, receipt.sha256, plan, None)
+        self._run(f"INSERT OR REPLACE INTO shard VALUES ({', '.join('?' * 12)})", (receipt.array, *box, *content))
 
     def receipt(self, array: str, region: Region) -> Receipt | None:
         query = "SELECT * FROM shard WHERE array = ? AND row_ = ? AND column_ = ?"
@@ -64,6 +67,35 @@ class Ledger:
 
     def receipts(self) -> list[Receipt]:
         return [_receipt(row) for row in self._run("SELECT * FROM shard ORDER BY array, row_, column_")]
+
+    def distrust(self, array: str, reason: str, region: Region | None = None) -> None:
+        """One region, or all, until it is recorded again."""
+        one = "" if region is None else " AND row_ = ? AND column_ = ?"
+        place = () if region is None else (region.row, region.column)
+        self._run(f"UPDATE shard SET doubt = ? WHERE array = ?{one}", (reason, array, *place))
+
+    def doubt(self, array: str, region: Region) -> str | None:
+        """Why a recorded region is not to be relied on, however whole its shard is."""
+        place = (array, region.row, region.column)
+        lost = self._run("SELECT count(*) FROM unreadable WHERE array = ? AND row_ = ? AND column_ = ?", place)[0][0]
+        if lost:
+            return f"{lost} of its tiles could not be read"
+        rows = self._run("SELECT doubt FROM shard WHERE array = ? AND row_ = ? AND column_ = ?", place)
+        return rows[0][0] if rows else None
+
+    def note_unreadable(self, array: str, region: Region, parts: tuple[Unreadable, ...]) -> None:
+        place = (array, region.row, region.column)
+        box = (region.y, region.x, region.h, region.w)
+        rows = [(*place, *box, part.level, part.y, part.x, part.h, part.w, part.reason) for part in parts]
+        with self._lock, _worded(self.path):
+            self._db.execute("BEGIN")
+            self._db.execute("DELETE FROM unreadable WHERE array = ? AND row_ = ? AND column_ = ?", place)
+            self._db.executemany(f"INSERT INTO unreadable VALUES ({', '.join('?' * 13)})", rows)
+            self._db.execute("COMMIT")
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        rows = self._run("SELECT * FROM unreadable ORDER BY array, row_, column_, level, y, x")
+        return tuple(Unreadable(row[0], Region(*row[1:7]), *row[7:]) for row in rows)
 
     def keep_files(self, files: Mapping[str, bytes]) -> None:
         """The result's small files, whole, so that they can be put back."""

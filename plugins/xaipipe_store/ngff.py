@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xaipipe import Histogram, Slide
-from xaipipe.running.layout import ArraySpec, Layout
+from xaipipe.running.layout import EXPLAINED, STATUS, STATUS_NAMES, UNREADABLE, ArraySpec, Layout
 
 VERSION = "0.5"
 _SMALLEST_CHUNK = 64
 _LABEL_COLOUR = [255, 200, 0, 160]
+_STATUS_COLOURS = {EXPLAINED: [0, 160, 80, 40], UNREADABLE: [220, 0, 60, 200]}
 
 
 def collection(slide: Slide) -> dict[str, Any]:
@@ -29,16 +30,18 @@ def heatmap_image(spec: ArraySpec, layout: Layout) -> dict[str, Any]:
 
 
 def label_image(spec: ArraySpec, layout: Layout) -> dict[str, Any]:
-    attributes = _image(spec.name, ("y", "x"), [("0", layout.downsample, (0.0, 0.0))], layout)
-    attributes["ome"]["image-label"] = {
-        "colors": [{"label-value": 1, "rgba": _LABEL_COLOUR}],
-        "source": {"image": "../../"},
-    }
+    centre = (spec.grid.offset[0], spec.grid.offset[1])
+    attributes = _image(spec.name, ("y", "x"), [("0", spec.grid.scale[0] * layout.downsample, centre)], layout)
+    described: dict[str, Any] = {"colors": [{"label-value": 1, "rgba": _LABEL_COLOUR}], "source": {"image": "../../"}}
+    if spec.name == STATUS:
+        described["colors"] = [{"label-value": value, "rgba": colour} for value, colour in _STATUS_COLOURS.items()]
+        described["properties"] = [{"label-value": value, "name": name} for value, name in STATUS_NAMES.items()]
+    attributes["ome"]["image-label"] = described
     return attributes
 
 
-def label_list(spec: ArraySpec) -> dict[str, Any]:
-    return {"ome": {"version": VERSION, "labels": [spec.name]}}
+def label_list(specs: Sequence[ArraySpec]) -> dict[str, Any]:
+    return {"ome": {"version": VERSION, "labels": [spec.name for spec in specs]}}
 
 
 def slide_image(slide: Slide, layout: Layout) -> dict[str, Any]:

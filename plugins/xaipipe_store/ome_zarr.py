@@ -12,8 +12,8 @@ import numpy as np
 import zarr
 from pydantic import Field
 
-from xaipipe import Histogram, Instance, Receipt, Region, Slide, Store, StoreParams, UsageError
-from xaipipe.running.layout import ArraySpec, Layout
+from xaipipe import Histogram, Instance, Receipt, Region, Slide, Store, StoreParams, Unreadable, UsageError
+from xaipipe.running.layout import STATUS, ArraySpec, Layout
 from xaipipe.running.manifest import PlanRecord
 from xaipipe_store import ngff
 from xaipipe_store.arrays import array_path, create_collection, image_specs
@@ -22,7 +22,7 @@ from xaipipe_store.identity import require_same
 from xaipipe_store.ledger import Ledger, ledger_path
 from xaipipe_store.lock import OutputLock
 from xaipipe_store.ownership import check_claim, is_ours, storage_errors
-from xaipipe_store.table import instance_table
+from xaipipe_store.table import instance_table, unreadable_table
 from xaipipe_store.verify import COMPLETE, completion, damage_of, damaged_files, small_files
 
 
@@ -104,15 +104,11 @@ class OmeZarr(Store):
             self._zarr = DurableStore(self.output)
         self._open_arrays(layout, record)
 
-    def keep(self, name: str, value: Any) -> None:
-        self._book.write_fact(f"kept {name}", value)
-
-    def kept(self, name: str) -> Any:
-        return self._book.fact(f"kept {name}")
-
     def missing(self, array: str, region: Region) -> str | None:
         receipt = self._book.receipt(array, region)
-        return "it was never committed" if receipt is None else damage_of(self.output, receipt)
+        if receipt is None:
+            return "it was never committed"
+        return self._book.doubt(array, region) or damage_of(self.output, receipt)
 
     def commit(self, array: str, region: Region, data: np.ndarray) -> Receipt:
         y, x, h, w = self._layout.array(array).cells(region)
@@ -128,6 +124,21 @@ class OmeZarr(Store):
         self._book.record(receipt, self._record.plan)
         return receipt
 
+    def remember(self, name: str, value: Any) -> None:
+        self._book.write_fact(name, value)
+
+    def recall(self, name: str) -> Any:
+        return self._book.fact(name)
+
+    def distrust(self, array: str, reason: str, region: Region | None = None) -> None:
+        self._book.distrust(array, reason, region)
+
+    def note_unreadable(self, array: str, region: Region, parts: tuple[Unreadable, ...]) -> None:
+        self._book.note_unreadable(array, region, parts)
+
+    def unreadable(self) -> tuple[Unreadable, ...]:
+        return self._book.unreadable()
+
     def read(self, array: str, y: int, x: int, h: int, w: int) -> np.ndarray:
         stored = self._arrays[array]
         with storage_errors(self.output):
@@ -142,13 +153,21 @@ class OmeZarr(Store):
                     group = root[spec.name]
                     histogram = Histogram.merged(self._histograms(spec))
                     group.update_attributes(ngff.with_display(group.attrs.asdict(), spec, histogram))
-            if any(spec.role == "labels" for spec in self._layout.arrays):
+            if any(spec.role == "labels" and spec.name != STATUS for spec in self._layout.arrays):
                 write_durably(self.output / "instances.csv", instance_table(instances, self._layout))
+            self._list_unreadable()
             root.update_attributes(ngff.with_manifest(root.attrs.asdict(), manifest, self._layout))
             receipts = self._book.receipts()
             files = small_files(self.output, receipts)
             self._book.keep_files(files)
             write_durably(self.output / COMPLETE, completion(self._record.plan, receipts))
+
+    def _list_unreadable(self) -> None:
+        path, parts = self.output / "unreadable.csv", self.unreadable()
+        if parts:
+            write_durably(path, unreadable_table(parts))
+        else:
+            path.unlink(missing_ok=True)
 
     @property
     def _book(self) -> Ledger:

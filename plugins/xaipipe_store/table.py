@@ -1,11 +1,11 @@
-"""The table of objects, for spreadsheets and scripts."""
+"""The tables of a result, for spreadsheets and scripts: its objects, and what could not be read."""
 
 from __future__ import annotations
 
 import csv
 import io
 
-from xaipipe import Instance
+from xaipipe import Instance, Unreadable
 from xaipipe.running.layout import Layout
 
 _COLUMNS = ("label", "y", "x", "height", "width", "area", "centre_y", "centre_x", "peak", "mean")
@@ -25,4 +25,13 @@ def instance_table(instances: tuple[Instance, ...], layout: Layout) -> bytes:
             centres = ((c + 0.5) * mpp - 0.5 * (layout.mpp or 0) for c in (one.centre_y, one.centre_x))
             row += [f"{c:.2f}" for c in centres] + [f"{one.area * mpp**2:.2f}"]
         writer.writerow(row)
+    return text.getvalue().encode()
+
+
+def unreadable_table(parts: tuple[Unreadable, ...]) -> bytes:
+    """One row a tile or a piece of a copied image, in pixels of its level."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("array", "level", "y", "x", "height", "width", "reason"))
+    writer.writerows((part.array, part.level, part.y, part.x, part.h, part.w, part.reason) for part in parts)
     return text.getvalue().encode()

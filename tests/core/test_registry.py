@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from xaipipe import InputError, Registry, UsageError
+from xaipipe.loading import blamed
 from xaipipe.registry import PluginState
 
 Install = Callable[..., None]
@@ -220,4 +221,4 @@ def test_an_error_inside_a_hook_is_blamed_on_its_plugin(tmp_path: Path) -> None:
     registry = Registry(files=[path])
     with pytest.raises(KeyError) as caught:
         registry.hooks.hook.open_slide(path=path)
-    assert registry.blamed(caught.value) == "plugin 'mine': KeyError: 'x' (mine.py:3)"
+    assert blamed(registry.hooks, caught.value) == "plugin 'mine': KeyError: 'x' (mine.py:3)"

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -33,6 +33,7 @@ from xaipipe.running.manifest import PlanRecord
 from xaipipe.testing import LoaderContract, ReaderContract, StageContract, StoreContract, striped_pixels
 from xaipipe_readers.tiles import Tiles
 from xaipipe_store.ome_zarr import OmeZarr
+from xaipipe_store.verify import damage_of
 
 # -- loaders --------------------------------------------------------------------------------------
 
@@ -304,6 +305,25 @@ class TrustsTheDisk(OmeZarr):
         return None if self._book.receipt(array, region) else "it was never committed"
 
 
+class RemembersInMemory(OmeZarr):
+    def remember(self, name: str, value: Any) -> None:
+        self._facts = {**getattr(self, "_facts", {}), name: value}
+
+    def recall(self, name: str) -> Any:
+        return getattr(self, "_facts", {}).get(name)
+
+
+class TakesHolesAsRead(OmeZarr):
+    def missing(self, array: str, region: Region) -> str | None:
+        receipt = self._book.receipt(array, region)
+        return "it was never committed" if receipt is None else damage_of(self.output, receipt)
+
+
+class DistrustsEverything(OmeZarr):
+    def distrust(self, array: str, reason: str, region: Region | None = None) -> None:
+        super().distrust(array, reason)
+
+
 class SignsEachResume(OmeZarr):
     def reopen(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
         super().reopen(layout, slide, record)
@@ -315,21 +335,14 @@ class MixesPlans(OmeZarr):
         super().reopen(layout, slide, PlanRecord({"settings": {"explain": {"method": "test"}}}, None))
 
 
-class KeepsInMemory(OmeZarr):
-    _memory: ClassVar[dict[str, Any]] = {}
-
-    def keep(self, name: str, value: Any) -> None:
-        self._memory[name] = value
-
-    def kept(self, name: str) -> Any:
-        return self._memory.get(name)
-
-
 STORES: list[tuple[type[OmeZarr], str]] = [
-    (KeepsInMemory, "test_what_is_kept_survives_and_belongs_to_the_plan"),
     (SharesItsOutput, "test_an_output_in_use_is_refused"),
     (ForgetsCommits, "test_what_was_committed_is_not_missing"),
     (TrustsTheDisk, "test_a_damaged_region_is_missing_with_the_reason"),
+    (RemembersInMemory, "test_facts_are_remembered"),
+    (TakesHolesAsRead, "test_a_region_is_missing_as_long_as_a_part_of_it_is_unreadable"),
+    (TakesHolesAsRead, "test_what_is_distrusted_is_missing_until_it_is_committed_again"),
+    (DistrustsEverything, "test_what_is_distrusted_is_missing_until_it_is_committed_again"),
     (SignsEachResume, "test_a_result_that_went_on_has_the_same_bytes"),
     (MixesPlans, "test_another_plan_may_not_go_on"),
     (MakesAFolderAtOnce, "test_claim_changes_nothing"),

@@ -14,7 +14,7 @@ import zarr
 from ome_zarr_models.v05 import BioFormats2Raw, Image, ImageLabel, Labels
 
 from xaipipe import Grid, Slide, Store
-from xaipipe.running.layout import ArraySpec, Layout
+from xaipipe.running.layout import STATUS, ArraySpec, Layout
 from xaipipe.running.manifest import PlanRecord
 from xaipipe.running.tiling import Tiling
 from xaipipe.testing import MemorySlide, StoreContract
@@ -159,3 +159,21 @@ def test_display_window_holds_the_values(result: Path) -> None:
     values = zarr.open_array(result / "heatmap" / "0", mode="r")[:]
     assert window["start"] == 0.0
     assert window["end"] == pytest.approx(np.nanpercentile(values, 99.9), rel=1 / 64)
+
+
+def test_status_labels_lie_on_the_maps_cells_and_are_named(tmp_path: Path) -> None:
+    slide = MemorySlide.striped(64, 80)
+    layout = layout_on(0, slide, Grid((4.0, 4.0), (1.5, 1.5)))
+    status = replace(layout.arrays[0], name=STATUS, role="labels", channels=("status",), dtype="uint8")
+    written(tmp_path / "result.zarr", replace(layout, arrays=(*layout.arrays, status)), slide)
+    parent = tmp_path / "result.zarr" / "heatmap"
+    labels = Labels.from_zarr(zarr.open_group(parent / "labels", mode="r"))
+    assert list(labels.ome_attributes.labels) == ["segmentation", "status"]
+    label = ImageLabel.from_zarr(zarr.open_group(parent / "labels" / "status", mode="r"))
+    assert [(one.label_value, one.name) for one in label.ome_attributes.image_label.properties] == [
+        (1, "explained"),
+        (2, "unreadable"),
+    ]
+    assert zarr.open_array(parent / "labels" / "status" / "0", mode="r").dtype == np.uint8
+    for cell in ((0, 0), (3, 7)):
+        assert micrometres(parent / "labels" / "status", 0, *cell) == micrometres(parent, 0, *cell)

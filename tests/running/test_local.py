@@ -12,7 +12,7 @@ import pytest
 import xaipipe
 from tests.running.slides import RedFinder, dotted, tables, write_tiled
 from xaipipe.hookspecs import hookimpl
-from xaipipe.running.local import overlapped
+from xaipipe.running.threads import overlapped
 
 
 def test_results_come_in_order_and_never_far_ahead() -> None:
@@ -67,15 +67,16 @@ def test_reading_explaining_and_writing_run_in_threads_of_their_own(tmp_path: Pa
     assert threads.seen == {"load": {"read"}, "explain": {"MainThread"}, "store": {"write"}}
 
 
-def test_a_slide_that_breaks_while_it_is_read_is_a_worded_error(tmp_path: Path) -> None:
+def test_a_slide_that_breaks_while_it_is_read_loses_the_broken_tiles(tmp_path: Path) -> None:
     """The header is whole, a tile in the middle is not."""
     path = write_tiled(tmp_path / "s.tif", np.random.default_rng(0).integers(0, 255, (512, 512, 3), np.uint8))
-    pipeline = xaipipe.Pipeline(tables(), model=RedFinder())
+    pipeline = xaipipe.Pipeline(tables(run={"isolate": False}), model=RedFinder())
     run = pipeline.prepare(path)
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
     data[middle : middle + 20_000] = bytes(20_000)
     path.write_bytes(data)
-    with pipeline.claimed(tmp_path / "out.zarr"), pytest.raises(xaipipe.InputError, match="cannot be dec") as caught:
-        pipeline.execute(run)
-    assert "s.tif level 0 tile" in str(caught.value)
+    with pipeline.claimed(tmp_path / "out.zarr"):
+        summary = pipeline.execute(run)
+    assert 1 <= len(summary.unreadable) <= 4
+    assert all("a tile of the slide cannot be decoded: " in one.reason for one in summary.unreadable)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import typer
+
 from xaipipe.cli.progress import progress_of
 from xaipipe.cli.report import print_plan, print_redone, print_summary, summary_facts
 from xaipipe.cli.session import Session
+from xaipipe.errors import FINISHED_WITH_HOLES
 from xaipipe.pipeline import Pipeline, Summary
 from xaipipe.running.run import Run
 
 
-def execute_and_tell(session: Session, pipeline: Pipeline, run: Run, *, resume: bool = False) -> Summary:
-    """Execute a run whose output is claimed, and print its summary."""
+def execute_and_tell(session: Session, pipeline: Pipeline, run: Run, *, resume: bool = False) -> None:
+    """Execute a run whose output is claimed, and print its summary; ends with 3 where tiles could not be read."""
     summary = execute(session, pipeline, run, resume=resume)
     if session.json:
         session.emit(summary_facts(summary))
     else:
         print_summary(session.out, summary)
-    return summary
+    if summary.unreadable:
+        raise typer.Exit(FINISHED_WITH_HOLES)
 
 
 def execute(session: Session, pipeline: Pipeline, run: Run, *, resume: bool = False) -> Summary:

@@ -19,9 +19,9 @@ from xaipipe.errors import UsageError
 from xaipipe.models.sources import load_model
 from xaipipe.models.weights import WEIGHTS
 from xaipipe.pipeline import chosen_device
+from xaipipe.reading.opening import open_guarded
 from xaipipe.running.checks import checked
 from xaipipe.running.planning import required_preprocess
-from xaipipe.slides import open_slide
 from xaipipe.types import Explanation, Slide
 
 _MOST_PIXELS = 1 << 28
@@ -73,7 +73,7 @@ def _explain(
     if config.model is None:
         raise UsageError("no model is given", expected="--model or a [model] table")
     device = chosen_device(config.run.device)
-    with closing(open_slide(session.registry, image)) as slide:
+    with closing(open_guarded(session.registry, image, config.run)) as slide:
         photograph = _whole(slide)
     model = load_model(config.model, trust=trust, base=config.base)
     model.module.to(device)

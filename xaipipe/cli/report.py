@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +22,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "mode": run.config.run.mode,
         "tiles": plan.tiles,
         "background_tiles_skipped": plan.skipped,
+        "unjudged_tiles": plan.unjudged,
         "tile_core": plan.tiling.core,
         "halo": plan.tiling.halo,
         "regions": len(plan.regions),
@@ -57,6 +59,9 @@ def print_plan(console: Console, run: Run) -> None:
     ]
     if plan.layer is not None:
         rows.insert(4, ("layer", plan.layer))
+    if plan.unjudged:
+        said = "may be background, which an unreadable picture of the slide hides; they are explained"
+        rows.insert(3, ("tissue", f"{plan.unjudged} tiles {said}"))
     print_rows(console, rows)
 
 
@@ -69,6 +74,18 @@ def summary_facts(summary: Summary) -> dict[str, Any]:
         "seconds": round(summary.seconds, 3),
         "stage_seconds": {name: round(seconds, 3) for name, seconds in summary.stage_seconds.items()},
         "bytes": summary.bytes_written,
+        "unreadable": [
+            {
+                "array": one.array,
+                "level": one.level,
+                "y": one.y,
+                "x": one.x,
+                "h": one.h,
+                "w": one.w,
+                "reason": one.reason,
+            }
+            for one in summary.unreadable
+        ],
         "redone": [f"{one.array}, {one.region}: {one.reason}" for one in summary.redone],
         "findings": summary.findings,
     }
@@ -84,7 +101,18 @@ def print_summary(console: Console, summary: Summary) -> None:
         ),
         ("written", f"{summary.output}, {human_bytes(summary.bytes_written)} of maps and labels"),
     ]
+    if summary.unreadable:
+        rows.append(("unreadable", _holes(summary)))
     print_rows(console, rows)
+
+
+def _holes(summary: Summary) -> str:
+    """How much could not be read, why mostly, and what to do."""
+    reasons = Counter(one.reason for one in summary.unreadable)
+    most, count = reasons.most_common(1)[0]
+    others = f", and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
+    listed = f"{summary.output}/unreadable.csv lists them, `xaipipe resume` tries them again"
+    return f"{len(summary.unreadable)} tiles: {most} ({count}){others}; {listed}"
 
 
 def print_redone(console: Console, summary: Summary) -> None:

@@ -14,6 +14,11 @@ from xaipipe.cli.session import session_of
 from xaipipe.errors import UsageError
 from xaipipe.pipeline import Pipeline
 
+MaxBadTiles = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", help="End the run when more tiles than this cannot be read; else any number may."),
+]
+
 
 def add_to(app: typer.Typer) -> None:
     app.command("run")(run)
@@ -25,13 +30,15 @@ def run(
     config: Annotated[Path, typer.Option(help="TOML file with the stages.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The OME-Zarr to write.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE")] = None,
+    max_bad_tiles: MaxBadTiles = None,
     trust: Annotated[bool, typer.Option("--trust", help="Let a model that is code run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a result of ours.")] = False,
 ) -> None:
     """Explain a slide into an OME-Zarr, by the stages of a configuration."""
     session = session_of(context)
-    pipeline = Pipeline.from_toml(config, settings or [], registry=session.registry, trust=trust)
+    limit = [] if max_bad_tiles is None else [f"run.max_bad_tiles={max_bad_tiles}"]
+    pipeline = Pipeline.from_toml(config, [*(settings or []), *limit], registry=session.registry, trust=trust)
     if output is None and not dry_run:
         raise UsageError("no output is given", expected="-o NAME.zarr")
     with pipeline.claimed(output, overwrite=overwrite) if output else nullcontext():

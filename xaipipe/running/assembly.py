@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from xaipipe.errors import BoundaryError
+from xaipipe.running.layout import BACKGROUND, EXPLAINED, UNREADABLE
 from xaipipe.running.tiling import Lattice
-from xaipipe.types import Explanation, Region
+from xaipipe.types import Explanation, Region, Tile
 
 
 class Assembly:
@@ -22,17 +23,29 @@ class Assembly:
         self._region = region
         self._lattice = lattice
         self.values = np.full((channels, *cells), np.nan, dtype)
+        self.status = np.full((1, *cells), BACKGROUND, np.uint8)
 
     def add(self, explanation: Explanation) -> None:
         """Lay the core of every tile's map into its place; what reaches beyond the slide falls away."""
         self._require_like_sample(explanation)
         maps = as_kept(explanation.values).numpy()
-        n, (top, left) = self._lattice.per_core, self._lattice.first
+        top, left = self._lattice.first
         for tile, values in zip(explanation.tiles, maps, strict=True):
-            y = (tile.y - self._region.y) // self._lattice.step[0]
-            x = (tile.x - self._region.x) // self._lattice.step[1]
-            place: Any = self.values[:, y : y + n, x : x + n]
+            cells = self._cells(tile)
+            place = self.values[cells]
             place[:] = values[:, top : top + place.shape[1], left : left + place.shape[2]]
+            self.status[cells] = EXPLAINED
+
+    def leave_out(self, tile: Tile) -> None:
+        """A tile that could not be read: its cells stay NaN, and say why."""
+        self.status[self._cells(tile)] = UNREADABLE
+
+    def _cells(self, tile: Tile) -> Any:
+        """Where a tile's core lies in the region."""
+        n = self._lattice.per_core
+        y = (tile.y - self._region.y) // self._lattice.step[0]
+        x = (tile.x - self._region.x) // self._lattice.step[1]
+        return np.s_[:, y : y + n, x : x + n]
 
     def _require_like_sample(self, explanation: Explanation) -> None:
         """Maps of another grid or shape than the sample's, which the plan rests on, have no place here."""

@@ -8,6 +8,11 @@ from typing import Literal
 
 from xaipipe.types import Grid, Region
 
+STATUS = "status"
+"""The array that says of every cell of the map what became of it."""
+BACKGROUND, EXPLAINED, UNREADABLE = 0, 1, 2
+STATUS_NAMES = {EXPLAINED: "explained", UNREADABLE: "unreadable"}
+
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
@@ -48,6 +53,11 @@ class Layout:
     """Level-0 pixels per pixel of the explained level."""
     mpp: float | None
     """Micrometres per level-0 pixel."""
+
+    @property
+    def derived(self) -> tuple[ArraySpec, ...]:
+        """Those that are made from the first map, in a second pass."""
+        return tuple(array for array in self.arrays[1:] if array.role != "image" and array.name != STATUS)
 
     def array(self, name: str) -> ArraySpec:
         return next(array for array in self.arrays if array.name == name)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from xaipipe.hookspecs import hookimpl
-from xaipipe.running.assembly import Assembly
-from xaipipe.running.chain import final_map, fit_segmenters, own_cells, read_item, segmented
+from xaipipe.running.approximate import explain_regions
+from xaipipe.running.commits import COMMITS_IN_FLIGHT, needed
+from xaipipe.running.deriving import derive_regions
 from xaipipe.running.exact.passes import explain_exactly
-from xaipipe.running.flow import COMMITS_IN_FLIGHT, Commits, commit, needed, overlapped
 from xaipipe.running.layout import ArraySpec
 from xaipipe.running.memory import return_large_buffers
-from xaipipe.running.plan import RegionPlan
+from xaipipe.running.patched import read_patched
+from xaipipe.running.quarantine import commit_noting, count_unreadable, distrust_derived
 from xaipipe.running.run import Run
-from xaipipe.types import Batch, Region
-
-R = TypeVar("R")
+from xaipipe.running.selection import keep_selection
+from xaipipe.running.threads import overlapped, reading
+from xaipipe.types import Region, Unreadable
 
 
 class LocalExecutor:
@@ -28,6 +28,9 @@ class LocalExecutor:
     @hookimpl(trylast=True)
     def run_pipeline(self, run: Run) -> bool:
         return_large_buffers()
+        keep_selection(run)
+        if run.config.store.unreadable():
+            distrust_derived(run)
         copy_images(run)
         if run.plan.network is None:
             explain_regions(run)
@@ -48,85 +51,14 @@ def copy_images(run: Run) -> None:
     specs = [spec for spec in run.plan.layout.arrays if spec.role == "image"]
     work = ((level, spec, region) for level, spec in enumerate(specs) for region in spec.regions())
 
-    def copy(level: int, spec: ArraySpec, region: Region) -> None:
-        if needed(run, spec.name, region):
-            pixels = slide.read(level, region.y, region.x, region.h, region.w)
-            commit(run, spec.name, region, np.moveaxis(pixels, 2, 0))
+    def copy(level: int, spec: ArraySpec, region: Region) -> tuple[Unreadable, ...]:
+        if not needed(run, spec.name, region):
+            return ()
+        pixels, holes = read_patched(slide, level, region.y, region.x, region.h, region.w)
+        parts = tuple(Unreadable(spec.name, region, **asdict(hole)) for hole in holes)
+        commit_noting(run, region, {spec.name: np.moveaxis(pixels, 2, 0)}, parts)
+        return parts
 
-    with ThreadPoolExecutor(run.config.run.readers, "copy") as copiers:
-        for _ in overlapped(copiers, lambda one: copy(*one), work, COMMITS_IN_FLIGHT):
-            pass
-
-
-def explain_regions(run: Run) -> None:
-    """The first pass: every region's raw map, explained batch by batch and committed whole."""
-    spec = run.plan.layout.arrays[0]
-    with (
-        ThreadPoolExecutor(run.config.run.readers, "read") as readers,
-        ThreadPoolExecutor(1, "write") as writer,
-    ):
-        commits = Commits(run, writer)
-        batches = overlapped(readers, lambda work: _read(run, work), _work(run), run.config.run.readers + 1)
-        assembly = None
-        for region, batch, is_last in batches:
-            if assembly is None:
-                _, _, h, w = spec.cells(region)
-                assembly = Assembly(region, run.plan.lattice, (h, w), run.plan.channels, spec.dtype)
-            if batch is not None:
-                assembly.add(run.stage(run.config.explainer, batch))
-            if is_last:
-                commits.submit(spec.name, region, assembly.values)
-                assembly = None
-        commits.finish()
-
-
-def derive_regions(run: Run) -> None:
-    """The second pass: every region's final map and labels, from the committed raw maps."""
-    segmenters = run.config.segmenters
-    regions = [planned.region for planned in run.plan.regions]
-
-    def finished_map(region: Region) -> Any:
-        return final_map(run, read_item(run, region))
-
-    with ThreadPoolExecutor(run.config.run.readers, "derive") as workers:
-
-        def over_regions(function: Callable[[Any], R]) -> Iterator[R]:
-            return overlapped(workers, lambda region: function(finished_map(region)), regions, COMMITS_IN_FLIGHT)
-
-        fit_segmenters(run, segmenters, over_regions)
-
-        def derive(region: Region) -> None:
-            heatmap = bool(run.config.postprocessors) and needed(run, "heatmap", region)
-            labels = bool(segmenters) and needed(run, "segmentation", region)
-            if not heatmap and not labels:
-                return
-            item = finished_map(region)
-            if heatmap:
-                commit(run, "heatmap", region, own_cells(run, region, item))
-            if labels:
-                commit(run, "segmentation", region, segmented(run, segmenters, item).labels.numpy())  # type: ignore[union-attr]
-
-        for _ in overlapped(workers, derive, regions, COMMITS_IN_FLIGHT):
-            pass
-
-
-Work = tuple[RegionPlan, "tuple[Any, ...] | None", bool]
-
-
-def _work(run: Run) -> Iterator[Work]:
-    """Every batch of every region with whether it is the region's last; None for a region that has none."""
-    raw = run.plan.layout.arrays[0].name
-    for planned in run.plan.regions:
-        if not needed(run, raw, planned.region):
-            continue
-        batches = list(planned.batches(run.config.loader.params.batch))
-        for number, tiles in enumerate(batches, start=1):
-            yield planned, tiles, number == len(batches)
-        if not batches:
-            yield planned, None, True
-
-
-def _read(run: Run, work: Work) -> tuple[Region, Batch | None, bool]:
-    planned, tiles, is_last = work
-    batch = None if tiles is None else run.stage(run.config.loader, tiles)
-    return planned.region, batch, is_last
+    with reading(run, "copy") as copiers:
+        for parts in overlapped(copiers, lambda one: copy(*one), work, COMMITS_IN_FLIGHT):
+            count_unreadable(run, parts)

@@ -41,9 +41,16 @@ def record_of(run: Run) -> PlanRecord:
     return PlanRecord(identity_of(run), _plain(recipe) if named else None)
 
 
-def manifest_of(run: Run, findings: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's identity, its findings, and what plugins add."""
-    manifest = {**identity_of(run), "findings": _plain(findings)}
+def manifest_of(run: Run, findings: Mapping[str, Any], unreadable: int) -> dict[str, Any]:
+    """The run's identity, what became of the tiles, its findings, and what plugins add."""
+    plan = run.plan
+    tiles = {
+        "explained": plan.tiles,
+        "background_skipped": plan.skipped,
+        "unjudged": plan.unjudged,
+        "unreadable": unreadable,
+    }
+    manifest = {**identity_of(run), "tiles": tiles, "findings": _plain(findings)}
     for facts in run.registry.answers("provenance", run=run):
         if isinstance(facts, Mapping):
             for name, fact in _plain(facts).items():
@@ -52,13 +59,16 @@ def manifest_of(run: Run, findings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def identity_of(run: Run) -> dict[str, Any]:
-    """Settings, model, slide, plan, versions: what has to be equal for results to be equal."""
+    """Settings, model, slide, plan, versions: what has to be equal for results to be equal.
+
+    Of `[run]`, which says how the work is done, only the mode and the kind of device are among it.
+    """
     plan, slide = run.plan, run.plan.tiling.slide
     return {
         "xaipipe": version("xaipipe"),
         "torch": torch.__version__,
         "mode": MODES[run.config.run.mode],
-        "settings": _plain(run.config.tables),
+        "settings": _plain({name: table for name, table in run.config.tables.items() if name != "run"}),
         "model": {"source": run.model.source, "sha256": run.model.fingerprint},
         "preprocess": _plain(run.preprocess.model_dump()),
         "slide": {"name": slide.path.name, "fingerprint": slide.fingerprint, "mpp": slide.mpp},
@@ -68,8 +78,6 @@ def identity_of(run: Run) -> dict[str, Any]:
             "halo": plan.tiling.halo,
             "region": plan.tiling.region,
             "regions": len(plan.regions),
-            "tiles": plan.tiles,
-            "background_tiles_skipped": plan.skipped,
             "layer": plan.layer,
         },
         "plugins": {plugin.name: plugin.origin for plugin in run.registry.plugins if plugin.state == "loaded"},

@@ -35,6 +35,8 @@ class Plan:
     layout: Layout
     regions: tuple[RegionPlan, ...]
     tiles_in_all: int
+    unjudged: int
+    """Tiles to explain of which nobody can say whether they are background, since a picture of them is unreadable."""
     channels: int
     seconds_per_tile: float
     """Measured on a sample."""

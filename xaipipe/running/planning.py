@@ -17,11 +17,13 @@ from xaipipe.running.chain import final_map, fit_segmenters, map_item, segmented
 from xaipipe.running.exact.network import Network
 from xaipipe.running.exact.planning import check_numerically, exact_lattice, exact_tiling, find_network
 from xaipipe.running.exact.shares import first_share
-from xaipipe.running.layout import ArraySpec, Layout
+from xaipipe.running.layout import STATUS, ArraySpec, Layout
+from xaipipe.running.patched import PatchedSlide
 from xaipipe.running.plan import Plan, RegionPlan
 from xaipipe.running.run import Run
+from xaipipe.running.sample import readable_sample
 from xaipipe.running.tiling import Lattice, Tiling, make_lattice, make_tiling
-from xaipipe.types import Explanation, Grid, Region, Slide, Tile
+from xaipipe.types import Batch, Explanation, Grid, Region, Slide, Tile
 
 _LEVEL_TOLERANCE = 0.05
 
@@ -39,6 +41,7 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
         layout=_layout(config, how.tiling, how.lattice, probe, level),
         regions=how.regions,
         tiles_in_all=how.tiles_in_all,
+        unjudged=how.unjudged,
         channels=int(probe.values.shape[1]),
         seconds_per_tile=how.seconds_per_tile,
         sampled=len(probe),
@@ -60,6 +63,7 @@ class _Division:
     tiles_in_all: int
     probe: Explanation
     seconds_per_tile: float
+    unjudged: int = 0
     network: Network | None = None
 
 
@@ -68,16 +72,11 @@ def _tile_by_tile(run: Run, slide: Slide, level: int) -> _Division:
     params = run.config.loader.params
     tile = params.tile or run.preprocess.size
     tiling = make_tiling(slide, level, tile, params.overlap, run.config.store.params.shard)
-    regions, tiles_in_all = _regions(run.config, tiling)
-    sample = next((r.tiles for r in regions if r.tiles), ())[: params.batch]
-    if not sample:
-        raise InputError(
-            "there is nothing to explain: every tile is background",
-            where=slide.path,
-            hint='set [load] tissue = "off"',
-        )
-    probe, seconds = _probe(run, sample)
-    return _Division(tiling, make_lattice(tiling, probe), regions, tiles_in_all, probe, seconds / len(sample))
+    regions, tiles_in_all, unjudged = _regions(run.config, tiling)
+    sample, batch = readable_sample(run, slide, [tile for region in regions for tile in region.tiles])
+    probe, seconds = _probe(run, sample, batch)
+    lattice = make_lattice(tiling, probe)
+    return _Division(tiling, lattice, regions, tiles_in_all, probe, seconds / len(sample), unjudged)
 
 
 def _exactly(run: Run, slide: Slide, level: int) -> _Division:
@@ -92,10 +91,12 @@ def _exactly(run: Run, slide: Slide, level: int) -> _Division:
     tiling = exact_tiling(run, network, slide, level)
     check_numerically(run, network, tiling)
     regions = tuple(RegionPlan(region, tiling.tiles(region)) for region in tiling.regions())
-    probe, seconds = _probe(run, (first_share(network, tiling).tile,))
+    sample = (first_share(network, tiling).tile,)
+    probe, seconds = _probe(run, sample, run.stage(run.config.loader, sample))
     passes = 2 if network.layer is None else 3
     tiles = sum(len(planned.tiles) for planned in regions)
-    return _Division(tiling, exact_lattice(network, tiling), regions, tiles, probe, seconds * passes, network)
+    lattice = exact_lattice(network, tiling)
+    return _Division(tiling, lattice, regions, tiles, probe, seconds * passes, network=network)
 
 
 def required_preprocess(config: Config, model: Model) -> Preprocess:
@@ -134,11 +135,13 @@ def choose_level(slide: Slide, preprocess: Preprocess) -> int:
     return nearest
 
 
-def _regions(config: Config, tiling: Tiling) -> tuple[tuple[RegionPlan, ...], int]:
-    planned, in_all = [], 0
+def _regions(config: Config, tiling: Tiling) -> tuple[tuple[RegionPlan, ...], int, int]:
+    """Regions with the tiles worth explaining, all tiles, and those of which nobody can say: they are explained."""
+    planned, in_all, unjudged = [], 0, 0
+    slide = PatchedSlide(tiling.slide)
     for region in tiling.regions():
         tiles = tiling.tiles(region)
-        wanted = config.loader.foreground(tiling.slide, tiling.level, tiles)
+        wanted = config.loader.foreground(slide, tiling.level, tiles)
         if len(wanted) != len(tiles):
             raise BoundaryError(
                 f"load method '{config.loader.name}' answered for the wrong number of tiles",
@@ -146,20 +149,19 @@ def _regions(config: Config, tiling: Tiling) -> tuple[tuple[RegionPlan, ...], in
                 expected=len(tiles),
                 where=region,
             )
-        in_all += len(tiles)
-        planned.append(RegionPlan(region, tuple(t for t, keep in zip(tiles, wanted, strict=True) if keep)))
-    return tuple(planned), in_all
+        doubtful = [not keep and slide.hides(tile) for tile, keep in zip(tiles, wanted, strict=True)]
+        in_all, unjudged = in_all + len(tiles), unjudged + sum(doubtful)
+        kept = (tile for tile, keep, doubt in zip(tiles, wanted, doubtful, strict=True) if keep or doubt)
+        planned.append(RegionPlan(region, tuple(kept)))
+    return tuple(planned), in_all, unjudged
 
 
-def _probe(run: Run, sample: tuple[Tile, ...]) -> tuple[Explanation, float]:
+def _probe(run: Run, sample: tuple[Tile, ...], batch: Batch) -> tuple[Explanation, float]:
     """The map of a sample, and how long it takes once everything is warm."""
-    seconds = 0.0
-    for _ in range(2):
-        started = time.perf_counter()
-        batch = run.stage(run.config.loader, sample)
-        probe = run.stage(run.config.explainer, batch)
-        seconds = time.perf_counter() - started
-    return probe, seconds
+    run.stage(run.config.explainer, batch)
+    started = time.perf_counter()
+    probe = run.stage(run.config.explainer, run.stage(run.config.loader, sample))
+    return probe, time.perf_counter() - started
 
 
 def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation, level: int) -> Layout:
@@ -184,6 +186,7 @@ def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation
                 "segmentation", "labels", ("label",), tiling.height, tiling.width, Grid(), tiling.region, "uint32"
             )
         )
+    arrays.append(replace(map_spec, name=STATUS, role="labels", channels=("status",), dtype="uint8"))
     arrays.extend(config.store.more_arrays(slide))
     return Layout(tuple(arrays), level, slide.levels[level].downsample, slide.mpp)
 

@@ -12,7 +12,7 @@ from xaipipe.models.preprocess import Preprocess
 from xaipipe.registry import Registry
 from xaipipe.running.plan import Plan
 from xaipipe.stages import Stage
-from xaipipe.types import Receipt, Region
+from xaipipe.types import Receipt, Region, Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Run:
     """Whether the output was begun by an earlier run."""
     redone: list[Redone] = field(default_factory=list)
     """In a resumed run: what was computed (again), and why."""
+    unreadable: list[Unreadable] = field(default_factory=list)
+    """What this run could not read, and left out."""
     receipts: list[Receipt] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent in each kind of stage, summed over threads."""

@@ -21,7 +21,7 @@ from xaipipe.running.tiling import Tiling
 from xaipipe.stages import Store
 from xaipipe.testing.params import StageContract
 from xaipipe.testing.slides import MemorySlide
-from xaipipe.types import Grid, Instance, Receipt, Region
+from xaipipe.types import Grid, Instance, Receipt, Region, Unreadable
 
 Pixels = np.ndarray[Any, Any]
 _REGION, _STEP = 64, 4
@@ -168,6 +168,45 @@ class StoreContract(StageContract):
             store.finish({"settings": {"explain": {"method": "test"}}}, (_INSTANCE,))
         assert _files(tmp_path / "result") == _files(tmp_path / "straight")
 
+    def test_facts_are_remembered(self, tmp_path: Path) -> None:
+        with self.created(tmp_path / "result") as store:
+            assert store.recall("tiles") is None
+            for fact in ({"0,0": "many"}, {"0,0": "few", "0,1": None}):
+                store.remember("tiles", fact)
+        with self.resumed(tmp_path / "result") as store:
+            assert store.recall("tiles") == fact
+
+    def test_a_region_is_missing_as_long_as_a_part_of_it_is_unreadable(self, tmp_path: Path) -> None:
+        (array, region, data), (_, other, _), *_ = _work()
+        parts = tuple(Unreadable(array, region, 0, y, 8, 16, 16, f"the disk said no, at {y}") for y in (48, 16, 0))
+        with self.created(tmp_path / "result") as store:
+            store.note_unreadable(array, other, (Unreadable(array, other, 0, 0, 64, 16, 16, "no"),))
+            store.note_unreadable(array, region, parts)
+            for work in _work():
+                store.commit(*work)
+        with self.resumed(tmp_path / "result") as store:
+            assert [part for part in store.unreadable() if part.region == region] == sorted(parts, key=lambda p: p.y)
+            assert "3" in (store.missing(array, region) or "")
+            store.commit(array, region, data)
+            assert store.missing(array, region)
+            store.note_unreadable(array, region, ())
+            assert store.missing(array, region) is None
+            assert [part.region for part in store.unreadable()] == [other]
+
+    def test_what_is_distrusted_is_missing_until_it_is_committed_again(self, tmp_path: Path) -> None:
+        self.finished(tmp_path / "result")
+        (array, first, data), (_, second, _), *others = _work()
+        with self.resumed(tmp_path / "result") as store:
+            store.distrust(array, "the map under it changed", first)
+        with self.resumed(tmp_path / "result") as store:
+            assert store.missing(array, first) == "the map under it changed"
+            assert store.missing(array, second) is None
+            store.commit(array, first, data)
+            assert store.missing(array, first) is None
+            store.distrust(array, "all of it")
+            assert store.missing(array, first) == store.missing(array, second) == "all of it"
+            assert not any(store.missing(name, region) for name, region, _ in others if name != array)
+
     def test_another_plan_may_not_go_on(self, tmp_path: Path) -> None:
         self.finished(tmp_path / "result")
         before = _files(tmp_path / "result")
@@ -175,18 +214,6 @@ class StoreContract(StageContract):
         with self.claimed(tmp_path / "result", resume=True) as store, pytest.raises(UsageError, match="method"):
             store.reopen(_layout(), MemorySlide.striped(), other)
         assert _files(tmp_path / "result") == before
-
-    def test_what_is_kept_survives_and_belongs_to_the_plan(self, tmp_path: Path) -> None:
-        value = {"sums": [0.1, 1e300, -2.5e-310], "label": "tumour"}
-        with self.created(tmp_path / "result") as store:
-            assert store.kept("pooled 0 0") is None
-            store.keep("pooled 0 0", value)
-        with self.resumed(tmp_path / "result") as store:
-            assert store.kept("pooled 0 0") == value
-            assert store.kept("pooled 0 1") is None
-        with self.claimed(tmp_path / "result", overwrite=True) as store:
-            store.create(_layout(), MemorySlide.striped(), _record())
-            assert store.kept("pooled 0 0") is None
 
     # -- receipts ---------------------------------------------------------------------------------
 

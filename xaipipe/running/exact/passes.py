@@ -11,18 +11,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from xaipipe.errors import InputError
 from xaipipe.models.whole import WholeImage, pool_sums
 from xaipipe.running.checks import named_failures
+from xaipipe.running.commits import Commits, any_needed
 from xaipipe.running.exact.canvas import Canvas, canvas_for
 from xaipipe.running.exact.network import Network
 from xaipipe.running.exact.shares import Share, batches, contributing_shares, first_share, map_shares, pooling_shares
-from xaipipe.running.flow import Commits, needed, overlapped
+from xaipipe.running.layout import EXPLAINED, STATUS
+from xaipipe.running.quarantine import reason_to_leave_out
 from xaipipe.running.run import Run
+from xaipipe.running.threads import overlapped, reading
 from xaipipe.shares import FittedExplainer, ShareBatch
-from xaipipe.types import Batch, Explanation, Region
+from xaipipe.types import Batch, Explanation, Region, Tile
 
 Cut = Callable[[Region], Iterator[Share]]
 """How a pass divides a region."""
@@ -35,9 +40,9 @@ Read = tuple[Region, tuple[Share, ...], "Batch | None", bool]
 def explain_exactly(run: Run, network: Network) -> None:
     """Every region's raw map, as the whole image gives it."""
     raw = run.plan.layout.arrays[0].name
-    wanted = [planned.region for planned in run.plan.regions if needed(run, raw, planned.region)]
+    wanted = [planned.region for planned in run.plan.regions if any_needed(run, (raw, STATUS), planned.region)]
     if not wanted:
-        run.explained = run.config.store.kept("explained") or {}
+        run.explained = run.config.store.recall("explained") or {}
         return
     passes = _Passes(run, network)
     passes.meet_head()
@@ -61,13 +66,13 @@ class _Passes:
 
         self._totals = self._sums_of_all("pooled", pooled)
         share = first_share(self._network, self._run.plan.tiling)
-        batch: Batch = self._run.stage(self._run.config.loader, (share.tile,))
+        batch = self._load((share.tile,))
         with torch.no_grad(), named_failures(self._run.config.explainer, batch):
             model = self._model((share,))
             chosen = model.score(batch.pixels, self._run.config.explainer.params.target)
         said = {"target": model.label(chosen.targets[0]), "score": float(chosen.scores[0])}
         self._run.explained = said
-        self._run.config.store.keep("explained", said)
+        self._run.config.store.remember("explained", said)
 
     def fitted(self) -> Tensor:
         """What a method learns from sums over the whole image."""
@@ -97,7 +102,9 @@ class _Passes:
                     explanation: Explanation = self._run.stage(self._run.config.explainer, item)
                     canvas.add(shares, explanation)
                 if is_last:
-                    commits.submit(raw, region, canvas.finished())
+                    values = canvas.finished()
+                    status = np.full((1, *values.shape[1:]), EXPLAINED, np.uint8)
+                    commits.submit(region, {raw: values, STATUS: status})
                     canvas = None
             commits.finish()
 
@@ -105,17 +112,19 @@ class _Passes:
         """Sums over all regions, in their order; those that an earlier run kept are not computed again."""
         store = self._run.config.store
         regions = [planned.region for planned in self._run.plan.regions]
-        missing = [region for region in regions if store.kept(_key(name, region)) is None]
+        missing = [region for region in regions if store.recall(_key(name, region)) is None]
         sums: Sums = []
         for region, shares, batch, is_last in self._read(missing, self._pooling):
             if batch is not None:
                 sums = _added(sums, [part.sum(dim=0).cpu() for part in of_batch(shares, batch)])
             if is_last:
-                store.keep(_key(name, region), [part.tolist() for part in sums])
+                store.remember(_key(name, region), [part.tolist() for part in sums])
                 sums = []
         total: Sums = []
         for region in regions:
-            total = _added(total, [torch.tensor(part, dtype=torch.float64) for part in store.kept(_key(name, region))])
+            total = _added(
+                total, [torch.tensor(part, dtype=torch.float64) for part in store.recall(_key(name, region))]
+            )
         return total
 
     def _read(self, regions: Sequence[Region], cut: Cut) -> Iterator[Read]:
@@ -131,10 +140,22 @@ class _Passes:
         def read(item: tuple[Region, tuple[Share, ...], bool]) -> Read:
             region, shares, is_last = item
             tiles = tuple(share.tile for share in shares)
-            return region, shares, run.stage(loader, tiles) if tiles else None, is_last
+            return region, shares, self._load(tiles) if tiles else None, is_last
 
-        with ThreadPoolExecutor(run.config.run.readers, "read") as readers:
+        with reading(run, "read") as readers:
             yield from overlapped(readers, read, work(), run.config.run.readers + 1)
+
+    def _load(self, tiles: tuple[Tile, ...]) -> Batch:
+        try:
+            batch: Batch = self._run.stage(self._run.config.loader, tiles)
+        except InputError as error:
+            raise InputError(
+                "a part of the slide is unreadable, which an exact run cannot leave out",
+                got=reason_to_leave_out(error),
+                where=error.facts["where"],
+                hint='set [run] mode = "approximate"',
+            ) from error
+        return batch
 
     def _model(self, shares: tuple[Share, ...]) -> WholeImage:
         network = self._network

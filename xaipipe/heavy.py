@@ -1,0 +1,50 @@
+"""What `xaipipe` offers that needs torch; `xaipipe` takes it from here when it is first asked for."""
+
+from xaipipe.api import explain
+from xaipipe.models.layers import Layer
+from xaipipe.models.model import Model
+from xaipipe.models.preprocess import Preprocess
+from xaipipe.models.targets import Target
+from xaipipe.params import Params
+from xaipipe.pipeline import Pipeline, Summary
+from xaipipe.registry import Registry
+from xaipipe.resample import evidence_at_pixels, to_pixels
+from xaipipe.shares import FittedExplainer, SummedExplainer
+from xaipipe.stages import (
+    Explainer,
+    ExplainerParams,
+    Loader,
+    LoaderParams,
+    Postprocessor,
+    Segmenter,
+    Stage,
+    Store,
+    StoreParams,
+)
+from xaipipe.statistics import Histogram
+
+__all__ = [
+    "Explainer",
+    "ExplainerParams",
+    "FittedExplainer",
+    "Histogram",
+    "Layer",
+    "Loader",
+    "LoaderParams",
+    "Model",
+    "Params",
+    "Pipeline",
+    "Postprocessor",
+    "Preprocess",
+    "Registry",
+    "Segmenter",
+    "Stage",
+    "Store",
+    "StoreParams",
+    "Summary",
+    "SummedExplainer",
+    "Target",
+    "evidence_at_pixels",
+    "explain",
+    "to_pixels",
+]

@@ -1,0 +1,67 @@
+"""The first pass of an approximate run: every tile is explained by itself, and every region committed whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from xaipipe.running.assembly import Assembly
+from xaipipe.running.commits import Commits, any_needed
+from xaipipe.running.layout import STATUS
+from xaipipe.running.plan import RegionPlan
+from xaipipe.running.quarantine import Loaded, count_unreadable, load, parts_of, without
+from xaipipe.running.run import Run
+from xaipipe.running.threads import overlapped, reading
+from xaipipe.types import Region, Unreadable
+
+Work = tuple[RegionPlan, "tuple[Any, ...] | None", bool]
+
+
+def explain_regions(run: Run) -> None:
+    """Every region's raw map, batch by batch."""
+    spec = run.plan.layout.arrays[0]
+    with ThreadPoolExecutor(1, "write") as writer, reading(run, "read") as readers:
+        commits = Commits(run, writer)
+        batches = overlapped(readers, lambda work: _read(run, work), _work(run), run.config.run.readers + 1)
+        assembly: Assembly | None = None
+        parts: tuple[Unreadable, ...] = ()
+        for region, loaded, is_last in batches:
+            if assembly is None:
+                _, _, h, w = spec.cells(region)
+                assembly, parts = Assembly(region, run.plan.lattice, (h, w), run.plan.channels, spec.dtype), ()
+            if loaded is not None:
+                parts += _explain(run, assembly, loaded, region)
+            if is_last:
+                commits.submit(region, {spec.name: assembly.values, STATUS: assembly.status}, parts)
+                assembly = None
+        commits.finish()
+
+
+def _work(run: Run) -> Iterator[Work]:
+    """Every batch of every region with whether it is the region's last; None for a region that has none."""
+    raw = run.plan.layout.arrays[0].name
+    for planned in run.plan.regions:
+        if not any_needed(run, (raw, STATUS), planned.region):
+            continue
+        batches = list(planned.batches(run.config.loader.params.batch))
+        for number, tiles in enumerate(batches, start=1):
+            yield planned, tiles, number == len(batches)
+        if not batches:
+            yield planned, None, True
+
+
+def _read(run: Run, work: Work) -> tuple[Region, Loaded | None, bool]:
+    planned, tiles, is_last = work
+    return planned.region, None if tiles is None else load(run, tiles), is_last
+
+
+def _explain(run: Run, assembly: Assembly, loaded: Loaded, region: Region) -> tuple[Unreadable, ...]:
+    """Lay the maps of a batch into their region; what could not be read is returned."""
+    if loaded.batch is not None:
+        assembly.add(without(run.stage(run.config.explainer, loaded.batch), loaded.lost))
+    for tile in loaded.lost:
+        assembly.leave_out(tile)
+    parts = parts_of(run.plan.layout.arrays[0].name, region, loaded.lost)
+    count_unreadable(run, parts)
+    return parts
