@@ -15,6 +15,7 @@ from xaipipe.models.preprocess import Preprocess
 from xaipipe.models.sources import ModelSettings
 from xaipipe.params import Params, toml_value
 from xaipipe.registry import Registry
+from xaipipe.running.budget import Bytes
 from xaipipe.stages import Explainer, Loader, Postprocessor, Segmenter, Stage, Store
 
 TABLES = ("model", "preprocess", "load", "explain", "postprocess", "segment", "store", "run")
@@ -33,6 +34,12 @@ class RunSettings(Params):
     isolate: bool = Field(True, description="read in processes that may crash; false: in this one, to debug a reader")
     read_timeout: float = Field(60.0, gt=0, description="seconds that reading one tile may take")
     reader_memory: int = Field(4096, ge=64, description="MiB that a reading process may allocate (Linux)")
+    budget: Bytes | None = Field(
+        None, ge=1, description='memory that the run may take, such as "6GiB"; unset: most of what is free'
+    )
+    device_budget: Bytes | None = Field(
+        None, ge=1, description="memory of the GPU that the run may take; unset: most of what is free"
+    )
     max_bad_tiles: int | None = Field(
         None, ge=0, description="tiles that may be unreadable before the run ends; unset: any number"
     )

@@ -42,6 +42,8 @@ class Summary:
     redone: tuple[Redone, ...] = field(repr=False)
     """Of a resumed run: what was computed, and why."""
     bytes_written: int
+    notes: tuple[str, ...]
+    """What whoever started the run should know, such as batches that did not fit into memory."""
     unreadable: tuple[Unreadable, ...] = field(repr=False)
     """What of the slide could not be read, and is left out of the result."""
 
@@ -138,6 +140,7 @@ class Pipeline:
             instances=instances,
             redone=tuple(run.redone),
             bytes_written=sum(receipt.bytes for receipt in run.receipts),
+            notes=tuple(run.notes),
             unreadable=unreadable,
         )
         self.registry.answers("run_finished", run=run, summary=summary)

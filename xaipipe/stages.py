@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from xaipipe.models.targets import Target
 from xaipipe.params import Params
+from xaipipe.running.device import prepared
 from xaipipe.types import Batch, Explanation, Instance, Receipt, Region, Segmentation, Slide, Tile, Unreadable
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ class Loader(Stage):
         batch: Any = self.load(item, run.preprocess)
         if not isinstance(batch, Batch) or not isinstance(batch.pixels, Tensor) or not isinstance(batch.valid, Tensor):
             return batch  # type: ignore[no-any-return]  # for the check behind this stage to name
-        device = run.model.device
-        return replace(batch, pixels=batch.pixels.to(device, run.model.dtype), valid=batch.valid.to(device))
+        return prepared(batch, run.model.device, run.model.dtype)
 
 
 class ExplainerParams(Params):

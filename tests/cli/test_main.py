@@ -141,6 +141,13 @@ def test_an_unexpected_error_as_json_is_still_one_object(acting: Cli) -> None:
     assert json.loads(answer.out) == {"error": "unexpected KeyError: 'x'", "exit_code": 1}
 
 
+def test_memory_that_ran_out_is_said_in_words(acting: Cli) -> None:
+    answer = acting("[0] * (1 << 58)")
+    assert answer.code == 65
+    assert answer.err.startswith("error: there is not enough memory")
+    assert "Traceback" not in answer.err
+
+
 def test_a_plugin_whose_commands_fail_is_listed_and_the_rest_works(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("from xaipipe import hookimpl\n@hookimpl\ndef xaipipe_commands(app): 1 / 0\n")
     answer = cli("--plugin", tmp_path / "bad.py", "plugins")

@@ -14,10 +14,12 @@ import typer
 from xaipipe.cli import doctor, explain, methods, plugins, run
 from xaipipe.cli.flags import GLOBAL_HINT
 from xaipipe.cli.session import Session, plain_console
-from xaipipe.errors import StorageError, UsageError, XaipipeError
+from xaipipe.errors import InputError, StorageError, UsageError, XaipipeError
+from xaipipe.models.forward import is_out_of_memory
 from xaipipe.registry import Registry
 
 INTERRUPTED = 130
+_LESS_MEMORY = "explain a smaller picture, or choose another device"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(error, "format_message"):  # what typer raises over a command line it cannot read
             _report(f"{error.format_message()}\n  next: {_help_of(error)}", UsageError.exit_code, as_json)
             return UsageError.exit_code
+        if is_out_of_memory(error):
+            said = InputError("there is not enough memory", got=str(error).split("\n")[0], hint=_LESS_MEMORY)
+            _report(str(said), said.exit_code, as_json)
+            return said.exit_code
         traceback.print_exc()
         _report(f"unexpected {type(error).__name__}: {error}", XaipipeError.exit_code, as_json)
         return XaipipeError.exit_code

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from xaipipe.pipeline import Summary
+from xaipipe.running.budget import Memory
 from xaipipe.running.manifest import MODES
 from xaipipe.running.run import Run
 
@@ -31,6 +32,9 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "cell": plan.lattice.step[0],
         "layer": plan.layer,
         "bytes_before_compression": plan.bytes,
+        "batch": plan.memory.sizes.batch,
+        "expected_memory": plan.memory.expected,
+        "memory_limit": plan.memory.limit,
         "estimated_seconds": round(plan.seconds, 1),
         "sampled_tiles": plan.sampled,
     }
@@ -55,6 +59,7 @@ def print_plan(console: Console, run: Run) -> None:
             f"{plan.lattice.height} × {plan.lattice.width} cells of {plan.lattice.step[0]} px, grid {plan.grid_source}",
         ),
         ("output", f"{human_bytes(plan.bytes)} before compression"),
+        ("memory", _memory(plan.memory)),
         ("time", f"about {human_seconds(plan.seconds)} to explain, from {plan.sampled} timed tiles"),
     ]
     if plan.layer is not None:
@@ -86,6 +91,7 @@ def summary_facts(summary: Summary) -> dict[str, Any]:
             }
             for one in summary.unreadable
         ],
+        "notes": list(summary.notes),
         "redone": [f"{one.array}, {one.region}: {one.reason}" for one in summary.redone],
         "findings": summary.findings,
     }
@@ -99,6 +105,7 @@ def print_summary(console: Console, summary: Summary) -> None:
             (name, ", ".join(f"{key} {_number(v)}" for key, v in facts.items()))
             for name, facts in summary.findings.items()
         ),
+        *(("note", note) for note in summary.notes),
         ("written", f"{summary.output}, {human_bytes(summary.bytes_written)} of maps and labels"),
     ]
     if summary.unreadable:
@@ -113,6 +120,11 @@ def _holes(summary: Summary) -> str:
     others = f", and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
     listed = f"{summary.output}/unreadable.csv lists them, `xaipipe resume` tries them again"
     return f"{len(summary.unreadable)} tiles: {most} ({count}){others}; {listed}"
+
+
+def _memory(memory: Memory) -> str:
+    limit = "" if memory.limit is None else f" of {human_bytes(memory.limit)}"
+    return f"about {human_bytes(memory.expected)}{limit}, batches of {memory.sizes.batch}"
 
 
 def print_redone(console: Console, summary: Summary) -> None:

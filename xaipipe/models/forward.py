@@ -9,17 +9,28 @@ from torch import Tensor, nn
 
 from xaipipe.errors import InputError, XaipipeError
 
+_SAID_BY_TORCH = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
 
 def forward(module: nn.Module, pixels: Tensor, name: str | None = None) -> Any:
     """The module's answer. It gets a copy of the pixels, since a model may work in place."""
     try:
         return module(pixels.clone())
-    except (XaipipeError, torch.OutOfMemoryError):  # a hook's own words; too large a batch
+    except XaipipeError:  # a hook's own words
         raise
     except Exception as error:
+        if is_out_of_memory(error):  # too large a batch, which is not the model's fault
+            raise
         raise InputError(
             "the model failed on its input",
             got=f"{type(error).__name__}: {error}",
             where=f"{name or type(module).__name__}, input {tuple(pixels.shape)} {pixels.dtype}",
             hint="check that size and channels are what the model wants",
         ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed; on the CPU and in its libraries torch says so in a plain `RuntimeError`."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return type(error) is RuntimeError and any(words in str(error) for words in _SAID_BY_TORCH)

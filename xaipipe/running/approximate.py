@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from xaipipe.running.assembly import Assembly
 from xaipipe.running.commits import Commits, any_needed
+from xaipipe.running.device import arriving
+from xaipipe.running.in_parts import in_parts
 from xaipipe.running.layout import STATUS
 from xaipipe.running.plan import RegionPlan
 from xaipipe.running.quarantine import Loaded, count_unreadable, load, parts_of, without
 from xaipipe.running.run import Run
 from xaipipe.running.threads import overlapped, reading
-from xaipipe.types import Region, Unreadable
+from xaipipe.types import Batch, Region, Unreadable
 
 Work = tuple[RegionPlan, "tuple[Any, ...] | None", bool]
+Read = tuple[Region, "Loaded | None", bool]
 
 
 def explain_regions(run: Run) -> None:
@@ -23,7 +27,8 @@ def explain_regions(run: Run) -> None:
     spec = run.plan.layout.arrays[0]
     with ThreadPoolExecutor(1, "write") as writer, reading(run, "read") as readers:
         commits = Commits(run, writer)
-        batches = overlapped(readers, lambda work: _read(run, work), _work(run), run.config.run.readers + 1)
+        read = overlapped(readers, lambda work: _read(run, work), _work(run), run.plan.memory.sizes.ahead)
+        batches = arriving(read, run.model.device, _with_batch)
         assembly: Assembly | None = None
         parts: tuple[Unreadable, ...] = ()
         for region, loaded, is_last in batches:
@@ -44,22 +49,30 @@ def _work(run: Run) -> Iterator[Work]:
     for planned in run.plan.regions:
         if not any_needed(run, (raw, STATUS), planned.region):
             continue
-        batches = list(planned.batches(run.config.loader.params.batch))
+        batches = list(planned.batches(run.batch))
         for number, tiles in enumerate(batches, start=1):
             yield planned, tiles, number == len(batches)
         if not batches:
             yield planned, None, True
 
 
-def _read(run: Run, work: Work) -> tuple[Region, Loaded | None, bool]:
+def _read(run: Run, work: Work) -> Read:
     planned, tiles, is_last = work
     return planned.region, None if tiles is None else load(run, tiles), is_last
+
+
+def _with_batch(item: Read, change: Callable[[Batch], Batch]) -> Read:
+    region, loaded, is_last = item
+    if loaded is None or loaded.batch is None:
+        return item
+    return region, replace(loaded, batch=change(loaded.batch)), is_last
 
 
 def _explain(run: Run, assembly: Assembly, loaded: Loaded, region: Region) -> tuple[Unreadable, ...]:
     """Lay the maps of a batch into their region; what could not be read is returned."""
     if loaded.batch is not None:
-        assembly.add(without(run.stage(run.config.explainer, loaded.batch), loaded.lost))
+        for explanation in in_parts(run, loaded.batch, lambda part: run.stage(run.config.explainer, part)):
+            assembly.add(without(explanation, loaded.lost))
     for tile in loaded.lost:
         assembly.leave_out(tile)
     parts = parts_of(run.plan.layout.arrays[0].name, region, loaded.lost)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xaipipe.errors import BoundaryError, StorageError, XaipipeError
 from xaipipe.hookspecs import hookimpl
+from xaipipe.models.forward import is_out_of_memory
 from xaipipe.stages import Stage
 from xaipipe.types import Batch, Explanation, Grid, Receipt, Segmentation
 
@@ -51,9 +52,11 @@ def named_failures(stage: Stage, item: Any) -> Iterator[None]:
     """A stage that raises is named with its tile; errors that speak for themselves pass."""
     try:
         yield
-    except (XaipipeError, torch.OutOfMemoryError, MemoryError):
+    except XaipipeError:
         raise
     except (Exception, SystemExit) as error:
+        if is_out_of_memory(error):
+            raise
         said = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError) and stage.kind == "store":
             raise StorageError(f"store method '{stage.name}' cannot write", got=said) from error

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from xaipipe.running.chain import final_map, fit_segmenters, own_cells, read_item, segmented
-from xaipipe.running.commits import COMMITS_IN_FLIGHT, needed
+from xaipipe.running.commits import needed
 from xaipipe.running.quarantine import commit
 from xaipipe.running.run import Run
 from xaipipe.running.threads import overlapped
@@ -18,16 +18,16 @@ R = TypeVar("R")
 
 def derive_regions(run: Run) -> None:
     """Survey all regions for the stages that want to know the whole slide, then make and commit each."""
-    segmenters = run.config.segmenters
+    segmenters, derivers = run.config.segmenters, run.plan.memory.sizes.derivers
     regions = [planned.region for planned in run.plan.regions]
 
     def finished_map(region: Region) -> Any:
         return final_map(run, read_item(run, region))
 
-    with ThreadPoolExecutor(run.config.run.readers, "derive") as workers:
+    with ThreadPoolExecutor(derivers, "derive") as workers:
 
         def over_regions(function: Callable[[Any], R]) -> Iterator[R]:
-            return overlapped(workers, lambda region: function(finished_map(region)), regions, COMMITS_IN_FLIGHT)
+            return overlapped(workers, lambda region: function(finished_map(region)), regions, derivers)
 
         fit_segmenters(run, segmenters, over_regions)
 
@@ -42,5 +42,5 @@ def derive_regions(run: Run) -> None:
             if labels:
                 commit(run, "segmentation", region, segmented(run, segmenters, item).labels.numpy())  # type: ignore[union-attr]
 
-        for _ in overlapped(workers, derive, regions, COMMITS_IN_FLIGHT):
+        for _ in overlapped(workers, derive, regions, derivers):
             pass

@@ -29,6 +29,7 @@ class LocalExecutor:
     def run_pipeline(self, run: Run) -> bool:
         return_large_buffers()
         keep_selection(run)
+        keep_batch(run)
         if run.config.store.unreadable():
             distrust_derived(run)
         copy_images(run)
@@ -43,6 +44,13 @@ class LocalExecutor:
     @hookimpl(trylast=True)
     def run_stage(self, stage: Any, item: Any, run: Run) -> Any:
         return stage.process(item, run)
+
+
+def keep_batch(run: Run) -> None:
+    """Go on with the batches that the result was begun with."""
+    store = run.config.store
+    run.begun_with = store.recall("batch")
+    store.remember("batch", run.batch)
 
 
 def copy_images(run: Run) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xaipipe.running.budget import Memory
 from xaipipe.running.exact.network import Network
 from xaipipe.running.layout import Layout
 from xaipipe.running.tiling import Lattice, Tiling
@@ -41,6 +42,7 @@ class Plan:
     seconds_per_tile: float
     """Measured on a sample."""
     sampled: int
+    memory: Memory
     grid_source: str
     layer: str | None
     network: Network | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,10 +19,11 @@ from xaipipe.running.exact.shares import first_share
 from xaipipe.running.layout import STATUS, ArraySpec, Layout
 from xaipipe.running.patched import PatchedSlide
 from xaipipe.running.plan import Plan, RegionPlan
+from xaipipe.running.probing import Probe, memory_of, probed, timed
 from xaipipe.running.run import Run
 from xaipipe.running.sample import readable_sample
 from xaipipe.running.tiling import Lattice, Tiling, make_lattice, make_tiling
-from xaipipe.types import Batch, Explanation, Grid, Region, Slide, Tile
+from xaipipe.types import Explanation, Grid, Region, Slide, Tile
 
 _LEVEL_TOLERANCE = 0.05
 
@@ -34,17 +34,21 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
     level = choose_level(slide, preprocess)
     run = Run(config, registry, model, preprocess)
     how = _exactly(run, slide, level) if config.run.mode == "exact" else _tile_by_tile(run, slide, level)
-    probe = how.probe
+    probe = how.probe.explanation
+    layout = _layout(config, how.tiling, how.lattice, probe, level)
+    memory = memory_of(run, layout, how.probe, how.wanted)
+    sampled, seconds = timed(run, how.sample[: memory.sizes.batch])
     run.planned = Plan(
         tiling=how.tiling,
         lattice=how.lattice,
-        layout=_layout(config, how.tiling, how.lattice, probe, level),
+        layout=layout,
         regions=how.regions,
         tiles_in_all=how.tiles_in_all,
         unjudged=how.unjudged,
         channels=int(probe.values.shape[1]),
-        seconds_per_tile=how.seconds_per_tile,
-        sampled=len(probe),
+        seconds_per_tile=seconds * how.passes / sampled,
+        sampled=sampled,
+        memory=memory,
         grid_source=str(probe.diagnostics.get("grid", "the method's own")),
         layer=probe.diagnostics.get("layer"),
         network=how.network,
@@ -61,8 +65,12 @@ class _Division:
     lattice: Lattice
     regions: tuple[RegionPlan, ...]
     tiles_in_all: int
-    probe: Explanation
-    seconds_per_tile: float
+    sample: tuple[Tile, ...]
+    probe: Probe
+    """Of the sample's first tile."""
+    wanted: int
+    """Tiles in a batch, if memory allows."""
+    passes: int = 1
     unjudged: int = 0
     network: Network | None = None
 
@@ -73,10 +81,10 @@ def _tile_by_tile(run: Run, slide: Slide, level: int) -> _Division:
     tile = params.tile or run.preprocess.size
     tiling = make_tiling(slide, level, tile, params.overlap, run.config.store.params.shard)
     regions, tiles_in_all, unjudged = _regions(run.config, tiling)
-    sample, batch = readable_sample(run, slide, [tile for region in regions for tile in region.tiles])
-    probe, seconds = _probe(run, sample, batch)
-    lattice = make_lattice(tiling, probe)
-    return _Division(tiling, lattice, regions, tiles_in_all, probe, seconds / len(sample), unjudged)
+    sample = readable_sample(run, slide, [tile for region in regions for tile in region.tiles])
+    probe = probed(run, sample[0])
+    lattice = make_lattice(tiling, probe.explanation)
+    return _Division(tiling, lattice, regions, tiles_in_all, sample, probe, params.batch, unjudged=unjudged)
 
 
 def _exactly(run: Run, slide: Slide, level: int) -> _Division:
@@ -91,12 +99,18 @@ def _exactly(run: Run, slide: Slide, level: int) -> _Division:
     tiling = exact_tiling(run, network, slide, level)
     check_numerically(run, network, tiling)
     regions = tuple(RegionPlan(region, tiling.tiles(region)) for region in tiling.regions())
-    sample = (first_share(network, tiling).tile,)
-    probe, seconds = _probe(run, sample, run.stage(run.config.loader, sample))
-    passes = 2 if network.layer is None else 3
-    tiles = sum(len(planned.tiles) for planned in regions)
-    lattice = exact_lattice(network, tiling)
-    return _Division(tiling, lattice, regions, tiles, probe, seconds * passes, network=network)
+    tile = first_share(network, tiling).tile
+    return _Division(
+        tiling,
+        exact_lattice(network, tiling),
+        regions,
+        tiles_in_all=sum(len(planned.tiles) for planned in regions),
+        sample=(tile,),
+        probe=probed(run, tile),
+        wanted=max(run.config.loader.params.batch * run.preprocess.size**2 // (tile.h * tile.w), 1),
+        passes=2 if network.layer is None else 3,
+        network=network,
+    )
 
 
 def required_preprocess(config: Config, model: Model) -> Preprocess:
@@ -154,14 +168,6 @@ def _regions(config: Config, tiling: Tiling) -> tuple[tuple[RegionPlan, ...], in
         kept = (tile for tile, keep, doubt in zip(tiles, wanted, doubtful, strict=True) if keep or doubt)
         planned.append(RegionPlan(region, tuple(kept)))
     return tuple(planned), in_all, unjudged
-
-
-def _probe(run: Run, sample: tuple[Tile, ...], batch: Batch) -> tuple[Explanation, float]:
-    """The map of a sample, and how long it takes once everything is warm."""
-    run.stage(run.config.explainer, batch)
-    started = time.perf_counter()
-    probe = run.stage(run.config.explainer, run.stage(run.config.loader, sample))
-    return probe, time.perf_counter() - started
 
 
 def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation, level: int) -> Layout:

@@ -43,6 +43,12 @@ class Run:
     """In a resumed run: what was computed (again), and why."""
     unreadable: list[Unreadable] = field(default_factory=list)
     """What this run could not read, and left out."""
+    begun_with: int | None = None
+    """In a resumed run: the batch of the run before, since batches of another size may round differently."""
+    fits: int | None = None
+    """Tiles that are explained at once, where more did not fit into memory."""
+    notes: list[str] = field(default_factory=list)
+    """What whoever started the run should know."""
     receipts: list[Receipt] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent in each kind of stage, summed over threads."""
@@ -52,6 +58,11 @@ class Run:
         """There from the end of planning on; stages that are tried while planning do not need it."""
         assert self.planned is not None
         return self.planned
+
+    @property
+    def batch(self) -> int:
+        """Tiles explained together: what this run's result was begun with, or else the plan's."""
+        return self.begun_with or self.plan.memory.sizes.batch
 
     def stage(self, stage: Stage, item: Any) -> Any:
         """Run one stage on one item, through the hooks that time, check or replace it."""

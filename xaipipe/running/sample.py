@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from xaipipe.errors import InputError
 from xaipipe.running.quarantine import load
 from xaipipe.running.run import Run
-from xaipipe.types import Batch, Slide, Tile
+from xaipipe.types import Slide, Tile
 
 _TRIES = 16
 """Tiles all over the slide that have to be unreadable before it is given up."""
 
 
-def readable_sample(run: Run, slide: Slide, tiles: Sequence[Tile]) -> tuple[tuple[Tile, ...], Batch]:
+def readable_sample(run: Run, slide: Slide, tiles: Sequence[Tile]) -> tuple[Tile, ...]:
     """The first batch, or what can be read of it, or else the first readable tile of some all over the slide."""
     if not tiles:
         raise InputError(
@@ -24,11 +24,8 @@ def readable_sample(run: Run, slide: Slide, tiles: Sequence[Tile]) -> tuple[tupl
     reasons: list[str] = []
     for candidates in (first, *((tile,) for tile in spread)):
         loaded = load(run, candidates)
-        if loaded.batch is not None and not loaded.lost:
-            return candidates, loaded.batch
         if loaded.batch is not None:
-            readable = tuple(tile for tile in candidates if tile not in loaded.lost)
-            return readable, run.stage(run.config.loader, readable)
+            return tuple(tile for tile in candidates if tile not in loaded.lost)
         reasons.extend(loaded.lost.values())
     raise InputError(
         "the slide cannot be read",

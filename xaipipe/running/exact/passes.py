@@ -19,15 +19,17 @@ from xaipipe.errors import InputError
 from xaipipe.models.whole import WholeImage, pool_sums
 from xaipipe.running.checks import named_failures
 from xaipipe.running.commits import Commits, any_needed
+from xaipipe.running.device import arriving, on_device
 from xaipipe.running.exact.canvas import Canvas, canvas_for
 from xaipipe.running.exact.network import Network
 from xaipipe.running.exact.shares import Share, batches, contributing_shares, first_share, map_shares, pooling_shares
+from xaipipe.running.in_parts import in_parts
 from xaipipe.running.layout import EXPLAINED, STATUS
 from xaipipe.running.quarantine import reason_to_leave_out
 from xaipipe.running.run import Run
 from xaipipe.running.threads import overlapped, reading
 from xaipipe.shares import FittedExplainer, ShareBatch
-from xaipipe.types import Batch, Explanation, Region, Tile
+from xaipipe.types import Batch, Region, Tile
 
 Cut = Callable[[Region], Iterator[Share]]
 """How a pass divides a region."""
@@ -66,7 +68,7 @@ class _Passes:
 
         self._totals = self._sums_of_all("pooled", pooled)
         share = first_share(self._network, self._run.plan.tiling)
-        batch = self._load((share.tile,))
+        batch = on_device(self._load((share.tile,)), self._run.model.device)
         with torch.no_grad(), named_failures(self._run.config.explainer, batch):
             model = self._model((share,))
             chosen = model.score(batch.pixels, self._run.config.explainer.params.target)
@@ -98,15 +100,19 @@ class _Passes:
             for region, shares, batch, is_last in self._read(regions, self._mapping):
                 canvas = canvas or canvas_for(self._run, region)
                 if batch is not None:
-                    item = self._shared(shares, batch, fitted)
-                    explanation: Explanation = self._run.stage(self._run.config.explainer, item)
-                    canvas.add(shares, explanation)
+                    self._paint(canvas, shares, self._shared(shares, batch, fitted))
                 if is_last:
                     values = canvas.finished()
                     status = np.full((1, *values.shape[1:]), EXPLAINED, np.uint8)
                     commits.submit(region, {raw: values, STATUS: status})
                     canvas = None
             commits.finish()
+
+    def _paint(self, canvas: Canvas, shares: tuple[Share, ...], batch: ShareBatch) -> None:
+        done = 0
+        for explanation in in_parts(self._run, batch, lambda part: self._run.stage(self._run.config.explainer, part)):
+            canvas.add(shares[done : done + len(explanation)], explanation)
+            done += len(explanation)
 
     def _sums_of_all(self, name: str, of_batch: Callable[[tuple[Share, ...], Batch], Sums]) -> Sums:
         """Sums over all regions, in their order; those that an earlier run kept are not computed again."""
@@ -116,7 +122,8 @@ class _Passes:
         sums: Sums = []
         for region, shares, batch, is_last in self._read(missing, self._pooling):
             if batch is not None:
-                sums = _added(sums, [part.sum(dim=0).cpu() for part in of_batch(shares, batch)])
+                for parts in in_parts(self._run, batch, partial(of_batch, shares)):
+                    sums = _added(sums, [part.sum(dim=0).cpu() for part in parts])
             if is_last:
                 store.remember(_key(name, region), [part.tolist() for part in sums])
                 sums = []
@@ -129,8 +136,8 @@ class _Passes:
 
     def _read(self, regions: Sequence[Region], cut: Cut) -> Iterator[Read]:
         run = self._run
-        preprocess, loader = run.preprocess, run.config.loader
-        pixels = loader.params.batch * preprocess.size**2
+        tile = first_share(self._network, run.plan.tiling).tile
+        pixels = run.batch * tile.h * tile.w
 
         def work() -> Iterator[tuple[Region, tuple[Share, ...], bool]]:
             for region in regions:
@@ -143,7 +150,8 @@ class _Passes:
             return region, shares, self._load(tiles) if tiles else None, is_last
 
         with reading(run, "read") as readers:
-            yield from overlapped(readers, read, work(), run.config.run.readers + 1)
+            found = overlapped(readers, read, work(), run.plan.memory.sizes.ahead)
+            yield from arriving(found, run.model.device, _with_batch)
 
     def _load(self, tiles: tuple[Tile, ...]) -> Batch:
         try:
@@ -165,6 +173,11 @@ class _Passes:
         return ShareBatch(
             tiles=batch.tiles, pixels=batch.pixels, valid=batch.valid, model=self._model(shares), fitted=fitted
         )
+
+
+def _with_batch(item: Read, change: Callable[[Batch], Batch]) -> Read:
+    region, shares, batch, is_last = item
+    return region, shares, None if batch is None else change(batch), is_last
 
 
 def _added(total: Sums, part: Sums) -> Sums:

@@ -11,6 +11,7 @@ import torch
 from xaipipe.errors import UsageError
 from xaipipe.models.locality import Locality, trace_locality
 from xaipipe.models.whole import pooled_cells
+from xaipipe.running.device import on_device
 from xaipipe.running.exact.cells import Axis, Cells
 from xaipipe.running.exact.network import Box, Network, Plane, empty
 from xaipipe.running.exact.shares import share_of
@@ -122,8 +123,7 @@ def _require_method(run: Run) -> None:
 
 
 def _read(run: Run, tile: Tile) -> Batch:
-    batch: Batch = run.stage(run.config.loader, (tile,))
-    return batch
+    return on_device(run.stage(run.config.loader, (tile,)), run.model.device)
 
 
 def _locality(run: Run, batch: Batch) -> Locality:
