@@ -146,13 +146,13 @@ def test_what_readers_print_goes_nowhere(guarded: Opened, capfd: pytest.CaptureF
         ("broken", "a reader failed on this file\n  got: plugin 'troubled': ZeroDivisionError"),
         ("exit", "a reader failed on this file\n  got: plugin 'troubled': SystemExit: 0"),
         ("refused", "the file cannot be read\n  got: No such file or directory"),
-        ("worded", "this tile is of rubber\n  got: rubber\n  expected: glass\n  next: buy glass"),
+        ("worded", "this tile is of rubber\n  got: rubber\n  expected: glass\n  where: {path}\n  next: buy glass"),
     ],
 )
-def test_a_slide_that_cannot_be_opened_is_worded(guarded: Opened, fault: str, said: str) -> None:
+def test_a_slide_that_cannot_be_opened_is_worded(guarded: Opened, array: Path, fault: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
         guarded([fault], read_timeout=1 if fault == "hang" else 20)
-    assert said in str(caught.value)
+    assert said.format(path=array) in str(caught.value)
 
 
 def test_threads_share_the_readers(guarded: Opened) -> None:
