@@ -172,6 +172,13 @@ def test_threads_share_the_readers(guarded: Opened) -> None:
     assert 1 <= len(readers()) <= 3
 
 
+def test_a_thread_keeps_its_reader_and_starts_no_more_than_it_needs(guarded: Opened) -> None:
+    slide = guarded(readers=3)
+    for _ in range(5):
+        slide.read(0, 0, 0, 9, 9)
+    assert len(readers()) == 1
+
+
 def test_a_slide_that_changes_is_not_read_on(guarded: Opened, array: Path) -> None:
     slide = guarded(["segfault", *BAD])
     np.save(array, PIXELS[::-1])
