@@ -32,7 +32,10 @@ def open_by_hooks(hooks: pluggy.PluginManager, path: str | Path) -> Slide:
         if path.is_file() and path.stat().st_size == 0:
             raise InputError("the file is empty", where=path)
         slide = hooks.hook.open_slide(path=path)
-    except (XaipipeError, MemoryError):
+    except XaipipeError as error:
+        error.facts["where"] = error.facts["where"] or path
+        raise
+    except MemoryError:
         raise
     except OSError as error:
         raise InputError("the file cannot be read", got=error.strerror or error, where=path) from None

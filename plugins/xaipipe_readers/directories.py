@@ -40,5 +40,5 @@ def _next(file: BinaryIO, position: int, order: str, number: str, entry: int, li
         (entries,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
         file.seek(entries * entry, 1)
         return struct.unpack(order + link, file.read(struct.calcsize(link)))[0]
-    except (struct.error, OSError, OverflowError):
+    except (struct.error, OSError, ValueError, OverflowError):  # the last two for places that no file has
         return 0

@@ -99,7 +99,7 @@ def _bmp(path: Path) -> np.ndarray:
     first, header, width, height, _, bits = struct.unpack_from("<10xIIiiHH", data)
     _check_size(width, abs(height), path)
     row = (width * bits + 31) // 32 * 4
-    if header < 40 or width < 1 or first + row * abs(height) > len(data):  # the decoder trusts the header
+    if header < 40 or width < 1 or not height or first + row * abs(height) > len(data):  # the decoder trusts the header
         raise InputError(
             "the BMP's header does not fit the file",
             got=f"{width} × {height} pixels of {bits} bits in {len(data)} bytes",

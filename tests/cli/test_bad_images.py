@@ -212,7 +212,7 @@ def test_a_damaged_tile_is_left_out_of_a_run_with_its_place(cli: Cli, run_file: 
     slide_file.write_bytes(data)
     answer = cli("run", slide_file, "--config", run_file, "--trust", "-o", "out.zarr")
     assert answer.code == 3
-    assert "1 tiles: a tile of the slide cannot be decoded: " in answer.out
+    assert "tiles: 1; a tile of the slide cannot be decoded: " in answer.out
     listed = Path("out.zarr/unreadable.csv").read_text()
     assert "heatmap,0,0,160,32,32,a tile of the slide cannot be decoded" in listed
 

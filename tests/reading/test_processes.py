@@ -40,7 +40,7 @@ def holder(guarded: Opened, array: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_readers_end_with_the_program(holder: subprocess.Popen[bytes], end: signal.Signals) -> None:
     shared = shared_memory()
     found = readers(holder.pid)

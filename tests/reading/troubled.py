@@ -43,7 +43,6 @@ def worded(path):
 
 FAULTS = {
     "segfault": lambda path: ctypes.string_at(0),
-    "abort": lambda path: os.abort(),
     "hang": lambda path: ctypes.PyDLL(None).sleep(1000),  # in C, with Python's lock held
     "swallow": swallow,
     "flaky": flaky,

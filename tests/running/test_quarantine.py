@@ -97,7 +97,6 @@ def listed(output: Path) -> list[dict[str, str]]:
     [
         ("segfault", "a part of the slide cannot be read: the reader crashed (signal 11, SIGSEGV)"),
         ("swallow", "a part of the slide cannot be read: the reader ran out of memory (256 MiB)"),
-        ("hard exit", "a part of the slide cannot be read: the reader ended its process (exit code 0)"),
         ("worded", "this tile is of rubber: rubber"),
     ],
 )
@@ -171,7 +170,7 @@ def test_more_unreadable_tiles_than_allowed_end_the_run_and_nothing_is_lost(
     bad = [("worded", 150, 70), ("worded", 230, 190)]
     with pytest.raises(InputError, match="more of the slide is unreadable than is allowed") as caught:
         run(*bad, store={"image": "reference"}, run={"max_bad_tiles": 1})
-    assert "at most 1, by [run] max_bad_tiles" in str(caught.value)
+    assert "at most 1 (max_bad_tiles)" in str(caught.value)
     ledger = Ledger(ledger_path(out))
     kept = len(ledger.receipts())
     ledger.close()
@@ -240,7 +239,9 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, event: int) -> None:
         wrap(Ledger, name)
 
 
-@pytest.mark.parametrize("event", range(0, 60, 4))
+@pytest.mark.parametrize(
+    "event", [pytest.param(event, marks=[] if event % 12 == 0 else pytest.mark.slow) for event in range(60)]
+)
 def test_a_run_killed_while_holes_are_filled_ends_in_the_same_bytes(
     run: Run, out: Path, straight: Path, monkeypatch: pytest.MonkeyPatch, event: int
 ) -> None:
@@ -265,11 +266,14 @@ def test_the_command_line_ends_with_3_and_says_what_is_missing(
     answer = cli(*command, "-o", "out.zarr")
     assert answer.code == 3
     reason = "a part of the slide cannot be read: the reader crashed (signal 11, SIGSEGV)"
-    assert f"unreadable  1 tiles: {reason} (1)" in answer.out
+    assert f"unreadable  tiles: 1; {reason} (1)" in answer.out
     assert "xaipipe resume" in answer.out
     refused = cli(*command, "-o", "other.zarr", "--max-bad-tiles", 0)
     assert refused.code == 65
-    assert "error: more of the slide is unreadable than is allowed\n  got: 1 tiles" in refused.err
+    assert (
+        "error: more of the slide is unreadable than is allowed\n  got: tiles and pieces of the image: 1;"
+        in refused.err
+    )
     assert cli("--plugin", TROUBLED, "resume", "other.zarr", "--trust", "--max-bad-tiles", 5).code == 3
     faults_of(slide).unlink()
     healed = cli("--plugin", TROUBLED, "resume", "out.zarr", "--trust")

@@ -119,7 +119,9 @@ def _holes(summary: Summary) -> str:
     most, count = reasons.most_common(1)[0]
     others = f", and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
     listed = f"{summary.output}/unreadable.csv lists them, `xaipipe resume` tries them again"
-    return f"{len(summary.unreadable)} tiles: {most} ({count}){others}; {listed}"
+    pieces = sum(one.array.startswith("image") for one in summary.unreadable)
+    image = f" and pieces of the image: {pieces}" if pieces else ""
+    return f"tiles: {len(summary.unreadable) - pieces}{image}; {most} ({count}){others}; {listed}"
 
 
 def _memory(memory: Memory) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 import weakref
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from xaipipe.errors import InputError, SlideLostError, UnreadableError
 from xaipipe.loading import Source
+from xaipipe.reading.idle import IdleReaders
 from xaipipe.reading.messages import SlideFacts, error_from_message, error_to_message
 from xaipipe.reading.process import Limits, ReaderLostError, ReaderProcess
 from xaipipe.types import Slide
@@ -42,9 +42,7 @@ class GuardedSlide(Slide):
         self.levels, self.mpp = facts.levels, facts.mpp
         # a photograph is decoded whole, and held by every process that has it open
         count = 1 if held > _TOO_MUCH_TO_HOLD_TWICE else limits.readers
-        self._idle: queue.LifoQueue[ReaderProcess | None] = queue.LifoQueue()
-        for process in (*(None,) * (count - 1), first):
-            self._idle.put(process)
+        self._idle = IdleReaders(first, count)
 
     @property
     def fingerprint(self) -> str:
@@ -72,13 +70,11 @@ class GuardedSlide(Slide):
 
     def close(self) -> None:
         self._living.end()
-        while not self._idle.empty():
-            process = self._idle.get()
-            if process is not None:
-                self._living.lose(process)
+        for process in self._idle.empty():
+            self._living.lose(process)
 
     def _read(self, box: Box) -> np.ndarray[Any, Any]:
-        process = self._idle.get()
+        process = self._idle.take()
         try:
             if process is None:
                 process = self._again()
@@ -91,7 +87,7 @@ class GuardedSlide(Slide):
             process = None
             raise
         finally:
-            self._idle.put(process)
+            self._idle.give(process)
 
     def _again(self) -> ReaderProcess:
         """One more process with the same slide."""

@@ -85,10 +85,10 @@ def count_unreadable(run: Run, parts: tuple[Unreadable, ...]) -> None:
     if parts and most is not None and len(run.unreadable) > most:
         raise InputError(
             "more of the slide is unreadable than is allowed",
-            got=f"{len(run.unreadable)} tiles; the last: {parts[-1].reason}",
-            expected=f"at most {most}, by [run] max_bad_tiles",
+            got=f"tiles and pieces of the image: {len(run.unreadable)}; the last: {parts[-1].reason}",
+            expected=f"at most {most} (max_bad_tiles)",
             where=run.plan.tiling.slide.path,
-            hint="what is committed is kept: resume with a larger --max-bad-tiles",
+            hint="what is committed is kept: xaipipe resume with a larger --max-bad-tiles",
         )
 
 
