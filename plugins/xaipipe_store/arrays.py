@@ -33,22 +33,21 @@ def array_path(spec: ArraySpec) -> str:
 def create_collection(store: zarr.abc.store.Store, layout: Layout, slide: Slide, chunk: int) -> None:
     """All groups with their metadata, all arrays empty."""
     root = zarr.create_group(store, zarr_format=3, attributes=ngff.collection(slide))
-    images = [spec.name for spec in layout.arrays if spec.role == "heatmap"]
+    maps = [spec for spec in layout.arrays if spec.role == "heatmap"]
+    labels = [spec for spec in layout.arrays if spec.role == "labels"]
+    images = [spec.name for spec in maps]
     if any(spec.role == "image" for spec in layout.arrays):
         root.create_group("image", attributes=ngff.slide_image(slide, layout))
         images.insert(0, "image")
+    for spec in maps:
+        root.create_group(spec.name, attributes=ngff.heatmap_image(spec, layout))
+    if labels:
+        root.create_group("heatmap/labels", attributes=ngff.label_list([spec.name for spec in labels]))
+    for spec in labels:
+        root.create_group(f"heatmap/labels/{spec.name}", attributes=ngff.label_image(spec, layout))
     for spec in layout.arrays:
-        _create_group(root, spec, layout)
         _create_array(root, spec, chunk)
     root.create_group("OME", attributes=ngff.series(images))
-
-
-def _create_group(root: zarr.Group, spec: ArraySpec, layout: Layout) -> None:
-    if spec.role == "heatmap":
-        root.create_group(spec.name, attributes=ngff.heatmap_image(spec, layout))
-    if spec.role == "labels":
-        root.create_group("heatmap/labels", attributes=ngff.label_list(spec))
-        root.create_group(f"heatmap/labels/{spec.name}", attributes=ngff.label_image(spec, layout))
 
 
 def _create_array(root: zarr.Group, spec: ArraySpec, chunk: int) -> None:

@@ -10,7 +10,8 @@ from xaipipe.running.layout import ArraySpec, Layout
 
 VERSION = "0.5"
 _SMALLEST_CHUNK = 64
-_LABEL_COLOUR = [255, 200, 0, 160]
+_LABEL_COLOURS = ([255, 200, 0, 160], [0, 120, 255, 160], [160, 0, 200, 160])
+"""Of the label values 1, 2, 3; then they begin again."""
 
 
 def collection(slide: Slide) -> dict[str, Any]:
@@ -24,21 +25,27 @@ def series(images: Sequence[str]) -> dict[str, Any]:
 
 
 def heatmap_image(spec: ArraySpec, layout: Layout) -> dict[str, Any]:
-    centre = (spec.grid.offset[0], spec.grid.offset[1])
-    return _image(spec.name, ("c", "y", "x"), [("0", spec.grid.scale[0] * layout.downsample, centre)], layout)
+    return _image(spec.name, ("c", "y", "x"), [_level(spec, layout)], layout)
 
 
 def label_image(spec: ArraySpec, layout: Layout) -> dict[str, Any]:
-    attributes = _image(spec.name, ("y", "x"), [("0", layout.downsample, (0.0, 0.0))], layout)
-    attributes["ome"]["image-label"] = {
-        "colors": [{"label-value": 1, "rgba": _LABEL_COLOUR}],
-        "source": {"image": "../../"},
-    }
+    """Labels with a colour each; those that have names say them."""
+    described: dict[str, Any] = {"source": {"image": "../../"}}
+    values = range(len(spec.classes)) if spec.classes else (1,)
+    described["colors"] = [{"label-value": value, "rgba": _label_colour(value)} for value in values]
+    if spec.classes:
+        described["properties"] = [{"label-value": value, "name": spec.classes[value]} for value in values]
+    attributes = _image(spec.name, ("y", "x"), [_level(spec, layout)], layout)
+    attributes["ome"]["image-label"] = described
     return attributes
 
 
-def label_list(spec: ArraySpec) -> dict[str, Any]:
-    return {"ome": {"version": VERSION, "labels": [spec.name]}}
+def _label_colour(value: int) -> list[int]:
+    return _LABEL_COLOURS[(value - 1) % len(_LABEL_COLOURS)] if value else [0, 0, 0, 0]
+
+
+def label_list(names: Sequence[str]) -> dict[str, Any]:
+    return {"ome": {"version": VERSION, "labels": list(names)}}
 
 
 def slide_image(slide: Slide, layout: Layout) -> dict[str, Any]:
@@ -109,6 +116,11 @@ def _image(
         )
     described = [{"name": a, **({"type": "channel"} if a == "c" else space)} for a in axes]
     return {"ome": {"version": VERSION, "multiscales": [{"name": name, "axes": described, "datasets": datasets}]}}
+
+
+def _level(spec: ArraySpec, layout: Layout) -> tuple[str, float, tuple[float, float]]:
+    """An array on its own grid as the only level of an image."""
+    return "0", spec.grid.scale[0] * layout.downsample, (spec.grid.offset[0], spec.grid.offset[1])
 
 
 def _level_0(position: float, layout: Layout) -> float:

@@ -136,7 +136,7 @@ class OmeZarr(Store):
                     group = root[spec.name]
                     histogram = Histogram.merged(self._histograms(spec))
                     group.update_attributes(ngff.with_display(group.attrs.asdict(), spec, histogram))
-            if any(spec.role == "labels" for spec in self._layout.arrays):
+            if any(spec.name == "segmentation" for spec in self._layout.arrays):
                 write_durably(self.output / "instances.csv", instance_table(instances, self._layout))
             root.update_attributes(ngff.with_manifest(root.attrs.asdict(), manifest, self._layout))
             receipts = self._book.receipts()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from xaipipe.pipeline import Summary
+from xaipipe.running.loading import counted
 from xaipipe.running.run import Run
 
 
@@ -19,6 +21,8 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "level": plan.tiling.level,
         "tiles": plan.tiles,
         "background_tiles_skipped": plan.skipped,
+        "background": dict(plan.background),
+        "load": {name: dict(facts) for name, facts in plan.loading.items()},
         "tile_core": plan.tiling.core,
         "halo": plan.tiling.halo,
         "regions": len(plan.regions),
@@ -35,7 +39,8 @@ def plan_facts(run: Run) -> dict[str, Any]:
 def print_plan(console: Console, run: Run) -> None:
     plan, config = run.plan, run.config
     stages = [config.explainer.name, *(s.name for s in (*config.postprocessors, *config.segmenters))]
-    share = plan.skipped / max(plan.tiles_in_all, 1)
+    share = f"{plan.skipped / max(plan.tiles + plan.skipped, 1):.0%}"
+    skipped = f"{share}: {counted(plan.background)}" if plan.skipped else share
     halo = f" with {plan.tiling.halo} px of context around" if plan.tiling.halo else ""
     rows = [
         (
@@ -43,8 +48,10 @@ def print_plan(console: Console, run: Run) -> None:
             f"{plan.tiling.slide.path.name}, level {plan.tiling.level}, {plan.tiling.height} × {plan.tiling.width} px",
         ),
         ("stages", " → ".join(["load", *stages, "store"])),
-        ("tiles", f"{plan.tiles} of {plan.tiling.core} px{halo}; {plan.skipped} background skipped ({share:.0%})"),
+        ("tiles", f"{plan.tiles} of {plan.tiling.core} px{halo}; {plan.skipped} background skipped ({skipped})"),
+        *_found(plan.loading),
         ("regions", f"{len(plan.regions)} of {plan.tiling.region} px"),
+        *([("layer", plan.layer)] if plan.layer is not None else []),
         (
             "map",
             f"{plan.lattice.height} × {plan.lattice.width} cells of {plan.lattice.step[0]} px, grid {plan.grid_source}",
@@ -52,8 +59,6 @@ def print_plan(console: Console, run: Run) -> None:
         ("output", f"{human_bytes(plan.bytes)} before compression"),
         ("time", f"about {human_seconds(plan.seconds)} to explain, from {plan.sampled} timed tiles"),
     ]
-    if plan.layer is not None:
-        rows.insert(4, ("layer", plan.layer))
     print_rows(console, rows)
 
 
@@ -75,10 +80,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     stages = ", ".join(f"{name} {human_seconds(seconds)}" for name, seconds in summary.stage_seconds.items())
     rows = [
         ("done", f"{summary.tiles} tiles in {summary.regions} regions, {human_seconds(summary.seconds)} ({stages})"),
-        *(
-            (name, ", ".join(f"{key} {_number(v)}" for key, v in facts.items()))
-            for name, facts in summary.findings.items()
-        ),
+        *_found(summary.findings),
         ("written", f"{summary.output}, {human_bytes(summary.bytes_written)} of maps and labels"),
     ]
     print_rows(console, rows)
@@ -121,5 +123,12 @@ def _two_columns(rows: list[tuple[str, str]]) -> Table:
     return table
 
 
+def _found(findings: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """A row for each stage or step that found something out."""
+    return [(name, ", ".join(f"{key} {_number(v)}" for key, v in facts.items())) for name, facts in findings.items()]
+
+
 def _number(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"({', '.join(_number(one) for one in value)})"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -22,6 +22,8 @@ class ArraySpec:
     """In pixels of the explained level; shard boundaries fall onto region boundaries."""
     shard: int
     dtype: str
+    classes: tuple[str, ...] = ()
+    """Of labels: the names of the values 0, 1, 2, …; empty where they are objects."""
 
     def regions(self) -> Iterator[Region]:
         """The array's own shards as regions, for arrays that have nothing to do with tiles."""

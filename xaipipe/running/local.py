@@ -30,6 +30,7 @@ class LocalExecutor:
     def run_pipeline(self, run: Run) -> bool:
         return_large_buffers()
         copy_images(run)
+        keep_masks(run)
         explain_regions(run)
         if run.config.postprocessors or run.config.segmenters:
             derive_regions(run)
@@ -64,6 +65,16 @@ def copy_images(run: Run) -> None:
     with ThreadPoolExecutor(run.config.run.readers, "copy") as copiers:
         for _ in overlapped(copiers, lambda one: copy(*one), work, _COMMITS_IN_FLIGHT):
             pass
+
+
+def keep_masks(run: Run) -> None:
+    """Label images that the loader made of the whole slide."""
+    for mask in run.plan.masks:
+        spec = run.plan.layout.array(mask.name)
+        for region in spec.regions():
+            if needed(run, spec.name, region):
+                box = np.s_[region.y : region.y + region.h, region.x : region.x + region.w]
+                commit(run, spec.name, region, mask.labels[None][:, *box])
 
 
 def explain_regions(run: Run) -> None:

@@ -65,8 +65,10 @@ def identity_of(run: Run) -> dict[str, Any]:
             "regions": len(plan.regions),
             "tiles": plan.tiles,
             "background_tiles_skipped": plan.skipped,
+            "background": dict(plan.background),
             "layer": plan.layer,
         },
+        "load": _plain(plan.loading),
         "plugins": {plugin.name: plugin.origin for plugin in run.registry.plugins if plugin.state == "loaded"},
         "device": run.model.device.type,
     }

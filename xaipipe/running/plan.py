@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from xaipipe.running.layout import Layout
 from xaipipe.running.tiling import Lattice, Tiling
-from xaipipe.types import Region, Tile
+from xaipipe.types import LabelImage, Region, Tile
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,12 @@ class Plan:
     lattice: Lattice
     layout: Layout
     regions: tuple[RegionPlan, ...]
-    tiles_in_all: int
+    background: Mapping[str, int]
+    """How many tiles are skipped, by what they are."""
+    masks: tuple[LabelImage, ...]
+    """Label images that the loader made of the whole slide."""
+    loading: Mapping[str, Mapping[str, Any]]
+    """What the loader found out about the whole slide."""
     channels: int
     seconds_per_tile: float
     """Measured on a sample."""
@@ -48,7 +54,7 @@ class Plan:
     @property
     def skipped(self) -> int:
         """Background tiles that will not be explained."""
-        return self.tiles_in_all - self.tiles
+        return sum(self.background.values())
 
     @property
     def seconds(self) -> float:

@@ -6,17 +6,18 @@ import time
 from dataclasses import replace
 
 from xaipipe.config import Config
-from xaipipe.errors import BoundaryError, InputError, UsageError
+from xaipipe.errors import InputError, UsageError
 from xaipipe.models.model import Model
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.registry import Registry
 from xaipipe.running.assembly import Assembly
 from xaipipe.running.chain import final_map, fit_segmenters, map_item, segmented
 from xaipipe.running.layout import ArraySpec, Layout
-from xaipipe.running.plan import Plan, RegionPlan
+from xaipipe.running.loading import counted, fit_loader, mask_spec, masks_of, planned_regions
+from xaipipe.running.plan import Plan
 from xaipipe.running.run import Run
 from xaipipe.running.tiling import Lattice, Tiling, make_lattice, make_tiling
-from xaipipe.types import Explanation, Grid, Region, Slide, Tile
+from xaipipe.types import Explanation, Grid, LabelImage, Region, Slide, Tile
 
 _LEVEL_TOLERANCE = 0.05
 
@@ -28,23 +29,28 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
     loader = config.loader.params
     tile = loader.tile or preprocess.size
     tiling = make_tiling(slide, level, tile, loader.overlap, config.store.params.shard)
-    regions, tiles_in_all = _regions(config, tiling)
     run = Run(config, registry, model, preprocess)
+    fit_loader(run, slide, level)
+    regions, background = planned_regions(run, tiling)
     sample = next((r.tiles for r in regions if r.tiles), ())[: loader.batch]
     if not sample:
         raise InputError(
             "there is nothing to explain: every tile is background",
+            got=counted(background),
             where=slide.path,
             hint='set [load] tissue = "off"',
         )
     probe, seconds = _probe(run, sample)
     lattice = make_lattice(tiling, probe)
+    masks = masks_of(run)
     run.planned = Plan(
         tiling=tiling,
         lattice=lattice,
-        layout=_layout(config, tiling, lattice, probe, level),
+        layout=_layout(config, tiling, lattice, probe, masks),
         regions=regions,
-        tiles_in_all=tiles_in_all,
+        background=background,
+        masks=masks,
+        loading=config.loader.findings(run.fitted.get(config.loader)),
         channels=int(probe.values.shape[1]),
         seconds_per_tile=seconds / len(sample),
         sampled=len(sample),
@@ -91,23 +97,6 @@ def choose_level(slide: Slide, preprocess: Preprocess) -> int:
     return nearest
 
 
-def _regions(config: Config, tiling: Tiling) -> tuple[tuple[RegionPlan, ...], int]:
-    planned, in_all = [], 0
-    for region in tiling.regions():
-        tiles = tiling.tiles(region)
-        wanted = config.loader.foreground(tiling.slide, tiling.level, tiles)
-        if len(wanted) != len(tiles):
-            raise BoundaryError(
-                f"load method '{config.loader.name}' answered for the wrong number of tiles",
-                got=len(wanted),
-                expected=len(tiles),
-                where=region,
-            )
-        in_all += len(tiles)
-        planned.append(RegionPlan(region, tuple(t for t, keep in zip(tiles, wanted, strict=True) if keep)))
-    return tuple(planned), in_all
-
-
 def _probe(run: Run, sample: tuple[Tile, ...]) -> tuple[Explanation, float]:
     """The map of a sample, and how long it takes once everything is warm."""
     seconds = 0.0
@@ -119,9 +108,11 @@ def _probe(run: Run, sample: tuple[Tile, ...]) -> tuple[Explanation, float]:
     return probe, seconds
 
 
-def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation, level: int) -> Layout:
+def _layout(
+    config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation, masks: tuple[LabelImage, ...]
+) -> Layout:
     channels = tuple(f"channel {i}" for i in range(probe.values.shape[1]))
-    slide = tiling.slide
+    slide, downsample = tiling.slide, tiling.slide.levels[tiling.level].downsample
     map_spec = ArraySpec(
         name="heatmap",
         role="heatmap",
@@ -141,8 +132,9 @@ def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation
                 "segmentation", "labels", ("label",), tiling.height, tiling.width, Grid(), tiling.region, "uint32"
             )
         )
+    arrays.extend(mask_spec(mask, downsample) for mask in masks)
     arrays.extend(config.store.more_arrays(slide))
-    return Layout(tuple(arrays), level, slide.levels[level].downsample, slide.mpp)
+    return Layout(tuple(arrays), tiling.level, downsample, slide.mpp)
 
 
 def _try_later_stages(run: Run, probe: Explanation, tile: Tile) -> None:
@@ -155,4 +147,5 @@ def _try_later_stages(run: Run, probe: Explanation, tile: Tile) -> None:
     segmenters = run.config.segmenters
     fit_segmenters(run, segmenters, lambda summarise: [summarise(item)])
     segmented(run, segmenters, item)
-    run.fitted.clear()
+    for segmenter in segmenters:
+        run.fitted.pop(segmenter, None)
