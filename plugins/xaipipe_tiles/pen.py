@@ -32,7 +32,7 @@ def ink(pixels: np.ndarray, white: White, cell: float) -> np.ndarray:
       1.35 · green; that bound is linear, so no mixture of these stains breaks it.
     - green takes less green than red and blue: green ≤ 0.75 · red, and ≤ 0.75 of red's and blue's mean. Each of these
       stains takes more green than that mean, and so do their mixtures.
-    - black takes all alike, and much: mean ≥ 1.1, spread < 0.3 of it.
+    - black takes all alike, and much: mean ≥ 1.1, spread < 0.2 of it.
 
     From there it is followed into paler ink and over tissue, to whose densities it adds its own, as far as colours
     are still none of haematoxylin and eosin. Red and purple ink have their colours and are not told from them.
@@ -43,7 +43,7 @@ def ink(pixels: np.ndarray, white: White, cell: float) -> np.ndarray:
     for sure, perhaps in (
         (_blue(planes, 1.6, 0.7), _blue(planes, 1.15, 0.2)),
         (_green(planes, 0.75, 0.3), _green(planes, 0.9, 0.15)),
-        (is_grey(planes, 0.3) & (black >= 1.1), is_grey(planes, 0.45) & (black >= 0.9)),
+        (is_grey(planes, 0.2) & (black >= 1.1), is_grey(planes, 0.45) & (black >= 0.9)),
     ):
         core = ndimage.uniform_filter(sure.astype(np.float32), _AROUND) > 0.5
         stroke = _followed(without_small(core, _CORE / cell**2), perhaps)

@@ -19,9 +19,10 @@ _BLOCK = 2048
 """Pixels along what is read at once: whole native tiles, for the sizes that these have."""
 _THREADS = 2
 _LEAST_GLASS = 0.03
-"""Share of the picture; pale tissue has many colours, none of them as often."""
-_FILLED = 254
-"""From here on white is what a scanner filled in rather than what it saw, where it saw glass as well."""
+"""Share of the picture."""
+_DIMMEST = 170
+_TINT = 0.07
+"""Saturation that glass may have; the palest tissue that fills a slide has more."""
 _PEAK = 9
 """Sum of three channels by which glass is brighter or darker here and there."""
 
@@ -50,7 +51,7 @@ class Picture:
 
 def small_picture(slide: Slide) -> Picture:
     """From the coarsest level that resolves the cells, so that as little as possible is read."""
-    level, k = _level_and_stride(slide, _wanted_step(slide))
+    level, k = _level_and_stride(slide)
     pixels = averaged(slide, level, k)
     return Picture(pixels, k * slide.levels[level].downsample, slide.mpp)
 
@@ -82,35 +83,28 @@ def block_means(pixels: np.ndarray, k: int) -> np.ndarray:
 
 
 def white_of(picture: Picture) -> White | None:
-    """The colour of empty glass: the most frequent one that is bright and nearly grey; None where hardly any is."""
+    """The colour of empty glass: the brightest that is nearly grey and frequent; None where there is none."""
     pixels = picture.pixels
     low = pixels.min(axis=2)
-    bright = (low >= 170) & (pixels.max(axis=2) - low <= 0.1 * low)
-    enough = _LEAST_GLASS * low.size
-    for glass in (pixels[bright & (low < _FILLED)], pixels[bright]):
-        around = _most_frequent(glass)
-        if len(around) >= enough:
-            red, green, blue = (float(value) for value in np.median(around, axis=0))
-            return red, green, blue
-    return None
-
-
-def _most_frequent(colours: np.ndarray) -> np.ndarray:
-    """Those of colours [n, 3] that are as bright as most."""
-    brightness = colours.sum(axis=1, dtype=np.int64)
+    greys = pixels[(low >= _DIMMEST) & (pixels.max(axis=2) - low <= _TINT * low)]
+    brightness = greys.sum(axis=1, dtype=np.int64)
     counts = np.convolve(np.bincount(brightness, minlength=766), np.ones(2 * _PEAK + 1, np.int64), "same")
-    return colours[np.abs(brightness - counts.argmax()) <= _PEAK]
+    frequent = np.flatnonzero(counts >= _LEAST_GLASS * low.size)
+    if not frequent.size:
+        return None
+    start = max(int(frequent[-1]) - 2 * _PEAK, 0)
+    peak = start + int(counts[start : int(frequent[-1]) + 1].argmax())
+    red, green, blue = (float(value) for value in np.median(greys[np.abs(brightness - peak) <= _PEAK], axis=0))
+    return red, green, blue
 
 
-def _wanted_step(slide: Slide) -> float:
+def _level_and_stride(slide: Slide) -> tuple[int, int]:
+    """The coarsest level that is no coarser than a cell, and how many of its pixels make one."""
     longest = max(slide.levels[0].height, slide.levels[0].width)
-    return max(CELL / slide.mpp if slide.mpp else 1.0, longest / _MOST_CELLS, 1.0)
-
-
-def _level_and_stride(slide: Slide, step: float) -> tuple[int, int]:
-    """The coarsest level that is no coarser than wanted, and how many of its pixels make a cell."""
+    step = max(CELL / slide.mpp if slide.mpp else 1.0, longest / _MOST_CELLS)
     level = max(i for i, one in enumerate(slide.levels) if i == 0 or one.downsample <= step * 1.01)
-    return level, max(round(step / slide.levels[level].downsample), 1)
+    size = slide.levels[level]
+    return level, max(round(step / size.downsample), -(-max(size.height, size.width) // _MOST_CELLS), 1)
 
 
 def _boxes(height: int, width: int, side: int) -> Iterator[tuple[int, int, int, int]]:

@@ -1,4 +1,4 @@
-"""How much a cell looks like stained tissue: by its colourfulness, or by its haematoxylin and eosin."""
+"""How much a cell looks like stained tissue: by its colourfulness, or by the density of its stains."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xaipipe_tiles.density import White, densities, density_table
 
 _GREY = 0.3
 """Spread of the densities over their mean below which a colour is grey; haematoxylin's and eosin's is 0.75 or more."""
-_FAINT = 0.15
+_FAINT = 0.03
 """Mean density below which noise decides how grey a colour is."""
 _RUIFROK = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 """Densities of haematoxylin, eosin and DAB in red, green and blue."""
@@ -37,11 +37,13 @@ def saturation(pixels: np.ndarray, white: White) -> np.ndarray:
 
 
 def hed(pixels: np.ndarray, white: White) -> np.ndarray:
-    """Densities of haematoxylin and eosin by colour deconvolution (Ruifrok and Johnston 2001); 0 where it is grey."""
+    """Densities of haematoxylin, eosin and DAB by colour deconvolution (Ruifrok and Johnston 2001); 0 where grey."""
     planes = densities(pixels, density_table(white))
     unmix = np.linalg.inv(_RUIFROK / np.linalg.norm(_RUIFROK, axis=1, keepdims=True)).astype(np.float32)
-    stains = (sum(plane * weight for plane, weight in zip(planes, unmix[:, i], strict=True)) for i in (0, 1))
-    score = sum(np.maximum(stain, 0) for stain in stains)
+    score = np.zeros_like(planes[0])
+    for stain in unmix.T:
+        amount = planes[0] * stain[0] + planes[1] * stain[1] + planes[2] * stain[2]
+        score += np.maximum(amount, 0)
     score[is_grey(planes, _GREY)] = 0
     return score
 
@@ -54,4 +56,4 @@ def is_grey(planes: list[np.ndarray], spread: float) -> np.ndarray:
     return (mean >= _FAINT) & (high - low < spread * mean)
 
 
-SCORES = {"saturation": Score(saturation, 0.02, 0.08), "hed": Score(hed, 0.04, 0.15)}
+SCORES = {"saturation": Score(saturation, 0.02, 0.04), "hed": Score(hed, 0.04, 0.08)}

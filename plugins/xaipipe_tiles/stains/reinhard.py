@@ -28,7 +28,7 @@ class Reinhard(Stain):
     The reference is the tissue of OpenSlide's CMU-1-Small-Region (H&E, public domain), measured in the same way.
 
     The paper moves every pixel; here glass stays glass, whatever the tissue's colours: the change fades out as a
-    pixel's mean optical density falls from 0.15 to 0, where it becomes the reference's glass.
+    pixel's mean optical density d falls from 0.15 to 0, with (d / 0.15)², where it becomes the reference's glass.
 
     Misleads when: slides differ in how much of them is nuclei, since a slide's mean is then that of its tissue and not
     of its stain; when a difference of staining is what the model is meant to see.
@@ -68,12 +68,9 @@ class Reinhard(Stain):
         light = [rgb[..., channel].astype(np.float32) for channel in range(3)]
         cones = _mixed([(plane + 1) / 256 for plane in light], _LMS)
         logs = [np.log10(plane, out=plane) for plane in cones]
-        moved = [
-            np.minimum(plane + np.float32(by), 1)
-            for plane, by in zip(_mixed(logs, self.matrix), self.shift, strict=True)
-        ]
+        moved = [plane + np.float32(by) for plane, by in zip(_mixed(logs, self.matrix), self.shift, strict=True)]
         new = _mixed([np.power(np.float32(10), np.minimum(plane, 1)) for plane in moved], np.linalg.inv(_LMS) * 256)
-        weight = np.clip(mean_density(rgb, self._table) * np.float32(1 / STAINED), 0, 1)
+        weight = np.square(np.clip(mean_density(rgb, self._table) * np.float32(1 / STAINED), 0, 1))
         out = np.empty_like(rgb)
         for channel in range(3):
             glass = light[channel] * np.float32(self._glass[channel])
