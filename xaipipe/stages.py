@@ -83,7 +83,11 @@ class Loader(Stage):
         return ()
 
     def findings(self, fitted: Any) -> Mapping[str, Mapping[str, Any]]:
-        """What `fit` found out, for the plan and the manifest; a result made under other findings is another."""
+        """What `fit` found out, in a few numbers for the plan and the manifest."""
+        return {}
+
+    def identity(self, fitted: Any) -> Mapping[str, Any]:
+        """What of it the pixels of every tile depend on: a run goes on only where it is the same."""
         return {}
 
     def process(self, item: tuple[Tile, ...], run: Run) -> Batch:

@@ -108,9 +108,12 @@ class Tiles(Loader):
         if fitted.tissue is not None:
             threshold = {"by": self.params.tissue_by, "threshold": round(fitted.tissue.threshold, 6)}
             found["tissue"] = {**fitted.tissue.shares, **threshold}
-        if fitted.stain is not None:
-            found["stain"] = {"method": self.params.stain, **fitted.stain.own.model_dump()}
-        return found
+        return {**found, **self.identity(fitted)}
+
+    def identity(self, fitted: Seen) -> Mapping[str, Any]:
+        if fitted.stain is None:
+            return {}
+        return {"stain": {"method": self.params.stain, **fitted.stain.own.model_dump()}}
 
     @property
     def _search(self) -> Search:

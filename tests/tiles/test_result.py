@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import xaipipe
 from tests.running.slides import RedFinder, tables, write_tiled
 from tests.tiles.drawn import CELL, MPP, Drawing
 from xaipipe import InputError, UsageError
+from xaipipe_tiles.tiles import Tiles
 from xaipipe_tiles.tissue import GLASS, PEN, TISSUE
 
 LOAD = {"tile": 64, "tissue": "auto", "tissue_share": 0.2}
@@ -64,16 +66,16 @@ def test_skipped_tiles_have_no_values_and_the_manifest_says_what_they_are(slide:
     assert np.isnan(values[:, : 128 // 4]).all()
     assert np.isnan(values[:, 384 // 4 :]).all()
     manifest = root.attrs["xaipipe"]
-    assert manifest["plan"]["background"] == {"glass": 12, "pen": 12}
+    assert manifest["background"] == {"glass": 12, "pen": 12}
     assert manifest["plan"]["background_tiles_skipped"] == 24
-    shares = manifest["load"]["tissue"]
+    shares = manifest["findings"]["tissue"]
     assert (shares["glass"], shares["tissue"], shares["pen"]) == pytest.approx((0.25, 0.5, 0.25), abs=0.02)
 
 
 def test_without_a_search_no_mask_is_kept(slide: Path, tmp_path: Path) -> None:
     root = run(slide, tmp_path / "out.zarr", load={"tissue": "off"})
     assert "labels" not in root["heatmap"]
-    assert root.attrs["xaipipe"]["load"] == {}
+    assert root.attrs["xaipipe"]["findings"] == {}
     assert not (tmp_path / "out.zarr" / "instances.csv").exists()
 
 
@@ -101,6 +103,24 @@ def test_a_damaged_mask_is_put_back(slide: Path, tmp_path: Path) -> None:
     assert shard.read_bytes() == before
 
 
+def test_a_mask_that_is_another_is_kept_anew(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a part of the slide could not be read at first."""
+    output = tmp_path / "out.zarr"
+    real = Tiles.masks
+
+    def half(self: Tiles, fitted: Any) -> Any:
+        (mask,) = real(self, fitted)
+        labels = mask.labels.copy()
+        labels[:20] = 0
+        return (replace(mask, labels=labels),)
+
+    monkeypatch.setattr(Tiles, "masks", half)
+    run(slide, output)
+    monkeypatch.setattr(Tiles, "masks", real)
+    whole = run(slide, tmp_path / "whole.zarr")["heatmap/labels/tissue/0"][:]
+    np.testing.assert_array_equal(run(slide, output, resume=True)["heatmap/labels/tissue/0"][:], whole)
+
+
 @pytest.mark.parametrize("stain", ["macenko", "reinhard"])
 def test_a_stain_is_part_of_what_a_run_is(slide: Path, tmp_path: Path, stain: str) -> None:
     plain = run(slide, tmp_path / "plain.zarr")
@@ -120,12 +140,23 @@ def test_two_runs_find_the_same(slide: Path, tmp_path: Path) -> None:
 
 
 def test_a_plan_says_what_is_skipped(slide: Path, run_file: Path, cli: Any) -> None:
-    command = ("run", slide, "--config", run_file, "--trust", "--dry-run", "--set", "load.tissue_share=0.3", "--set", 'load.stain="reinhard"')
+    command = (
+        "run",
+        slide,
+        "--config",
+        run_file,
+        "--trust",
+        "--dry-run",
+        "--set",
+        "load.tissue_share=0.3",
+        "--set",
+        'load.stain="reinhard"',
+    )
     said = cli(*command).out
     assert "96 background skipped (50%: 48 glass, 48 pen)" in said
     assert "tissue 0.5" in said
     assert "method reinhard" in said
     facts = json.loads(cli("--json", *command).out)
     assert facts["background"] == {"glass": 48, "pen": 48}
-    assert facts["load"]["tissue"]["by"] == "saturation"
-    assert len(facts["load"]["stain"]["mean"]) == 3
+    assert facts["findings"]["tissue"]["by"] == "saturation"
+    assert len(facts["findings"]["stain"]["mean"]) == 3

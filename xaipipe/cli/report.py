@@ -22,7 +22,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "tiles": plan.tiles,
         "background_tiles_skipped": plan.skipped,
         "background": dict(plan.background),
-        "load": {name: dict(facts) for name, facts in plan.loading.items()},
+        "findings": {name: dict(facts) for name, facts in plan.findings.items()},
         "tile_core": plan.tiling.core,
         "halo": plan.tiling.halo,
         "regions": len(plan.regions),
@@ -49,7 +49,7 @@ def print_plan(console: Console, run: Run) -> None:
         ),
         ("stages", " → ".join(["load", *stages, "store"])),
         ("tiles", f"{plan.tiles} of {plan.tiling.core} px{halo}; {plan.skipped} background skipped ({skipped})"),
-        *_found(plan.loading),
+        *_found(plan.findings),
         ("regions", f"{len(plan.regions)} of {plan.tiling.region} px"),
         *([("layer", plan.layer)] if plan.layer is not None else []),
         (

@@ -72,9 +72,18 @@ def keep_masks(run: Run) -> None:
     for mask in run.plan.masks:
         spec = run.plan.layout.array(mask.name)
         for region in spec.regions():
-            if needed(run, spec.name, region):
-                box = np.s_[region.y : region.y + region.h, region.x : region.x + region.w]
-                commit(run, spec.name, region, mask.labels[None][:, *box])
+            labels = mask.labels[None, region.y : region.y + region.h, region.x : region.x + region.w]
+            if needed(run, spec.name, region) or differs(run, spec.name, region, labels):
+                commit(run, spec.name, region, labels)
+
+
+def differs(run: Run, array: str, region: Region, data: np.ndarray[Any, Any]) -> bool:
+    """Whether a committed region holds something else: what was seen of the slide may be more than at first."""
+    held = run.config.store.read(array, *run.plan.layout.array(array).cells(region))
+    if np.array_equal(held, data):
+        return False
+    run.redone.append(Redone(array, region, "the slide's mask is another than it was"))
+    return True
 
 
 def explain_regions(run: Run) -> None:

@@ -37,8 +37,9 @@ def record_of(run: Run) -> PlanRecord:
 
 
 def manifest_of(run: Run, findings: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's identity, its findings, and what plugins add."""
-    manifest = {**identity_of(run), "findings": _plain(findings)}
+    """The run's identity, what was skipped, what was found, and what plugins add."""
+    found = {"background": dict(run.plan.background), "findings": _plain({**run.plan.findings, **findings})}
+    manifest = {**identity_of(run), **found}
     for facts in run.registry.answers("provenance", run=run):
         if isinstance(facts, Mapping):
             for name, fact in _plain(facts).items():
@@ -65,10 +66,9 @@ def identity_of(run: Run) -> dict[str, Any]:
             "regions": len(plan.regions),
             "tiles": plan.tiles,
             "background_tiles_skipped": plan.skipped,
-            "background": dict(plan.background),
             "layer": plan.layer,
         },
-        "load": _plain(plan.loading),
+        "load": _plain(run.config.loader.identity(run.fitted.get(run.config.loader))),
         "plugins": {plugin.name: plugin.origin for plugin in run.registry.plugins if plugin.state == "loaded"},
         "device": run.model.device.type,
     }

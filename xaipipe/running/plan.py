@@ -38,7 +38,7 @@ class Plan:
     """How many tiles are skipped, by what they are."""
     masks: tuple[LabelImage, ...]
     """Label images that the loader made of the whole slide."""
-    loading: Mapping[str, Mapping[str, Any]]
+    findings: Mapping[str, Mapping[str, Any]]
     """What the loader found out about the whole slide."""
     channels: int
     seconds_per_tile: float

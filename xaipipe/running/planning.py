@@ -50,7 +50,7 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
         regions=regions,
         background=background,
         masks=masks,
-        loading=config.loader.findings(run.fitted.get(config.loader)),
+        findings=config.loader.findings(run.fitted.get(config.loader)),
         channels=int(probe.values.shape[1]),
         seconds_per_tile=seconds / len(sample),
         sampled=len(sample),

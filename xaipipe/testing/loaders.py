@@ -101,8 +101,8 @@ class LoaderContract(StageContract):
 
     def test_findings_are_facts_for_a_manifest(self) -> None:
         loader: Loader = self.build()
-        findings = loader.findings(loader.fit(MemorySlide.striped(), 0))
-        for name, facts in findings.items():
+        fitted = loader.fit(MemorySlide.striped(), 0)
+        for name, facts in {**loader.findings(fitted), "identity": loader.identity(fitted)}.items():
             assert isinstance(name, str)
             try:
                 json.dumps(dict(facts), allow_nan=False)
@@ -133,14 +133,15 @@ def _tiles(slide: Slide, level: int = 0) -> tuple[Tile, ...]:
     )
 
 
-_Everything = tuple[tuple[str | None, ...], Mapping[str, Any], tuple[LabelImage, ...], Tensor]
+_Everything = tuple[tuple[str | None, ...], tuple[Mapping[str, Any], ...], tuple[LabelImage, ...], Tensor]
 
 
 def _everything(loader: Loader, slide: Slide, level: int = 0) -> _Everything:
     tiles = _tiles(slide, level)
     fitted = loader.fit(slide, level)
     pixels = loader.load(tiles, _PREPROCESS, fitted).pixels
-    return loader.background(tiles, fitted), loader.findings(fitted), loader.masks(fitted), pixels
+    facts = (loader.findings(fitted), loader.identity(fitted))
+    return loader.background(tiles, fitted), facts, loader.masks(fitted), pixels
 
 
 def _assert_same(got: _Everything, want: _Everything) -> None:
