@@ -29,7 +29,7 @@ class Tiles(Loader):
     """Square tiles on a fixed grid, each with context around it, where there is tissue.
 
     Tissue is found on a picture of the slide with cells of 8 µm (larger ones where that would be more than 2048
-    along a side): what is coloured, or has haematoxylin and eosin, by Otsu's threshold. Pen marks in blue, green and
+    along a side): what is coloured, or has stain, by Otsu's threshold. Pen marks in blue, green and
     black are not tissue. The mask is kept in the result as the labels `tissue`.
 
     With `stain` the colours of the whole slide are moved towards a reference's, by what 64 boxes of its tissue say.
@@ -50,7 +50,7 @@ class Tiles(Loader):
         )
         tissue_share: float = Field(0.01, ge=0, le=1, description="least share of a tile that has to be tissue")
         tissue_by: Literal["saturation", "hed"] = Field(
-            "saturation", description="what tells tissue: colourfulness, or density of haematoxylin and eosin"
+            "saturation", description="what tells tissue: colour, or density of haematoxylin, eosin and DAB"
         )
         tissue_holes: float = Field(
             50_000.0, ge=0, description="largest hole that counts as tissue: µm², or pixels² where mpp is unknown"
@@ -62,7 +62,7 @@ class Tiles(Loader):
         tissue_blur: Literal["reject", "keep"] = Field(
             "keep", description="tissue that is out of focus; reads all tissue at 1 µm per pixel once more"
         )
-        stain: Literal["off", *STAINS] = Field("off", description="make the slide's stains like a reference's")  # type: ignore[valid-type]
+        stain: Literal["off", *STAINS] = Field("off", description="make the slide's stains like a reference's")
         stain_reference: dict[str, Any] = Field(
             {}, description="the reference in place of the method's own, as a manifest lists a slide's look"
         )
