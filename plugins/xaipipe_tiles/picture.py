@@ -23,6 +23,9 @@ _LEAST_GLASS = 0.03
 _DIMMEST = 170
 _TINT = 0.07
 """Saturation that glass may have; the palest tissue that fills a slide has more."""
+_SLIGHT_TINT = 0.03
+_FILLED = 254
+"""From here on white may be what a scanner filled in; where there is slightly tinted glass as well, that counts."""
 _PEAK = 9
 """Sum of three channels by which glass is brighter or darker here and there."""
 
@@ -86,15 +89,25 @@ def white_of(picture: Picture) -> White | None:
     """The colour of empty glass: the brightest that is nearly grey and frequent; None where there is none."""
     pixels = picture.pixels
     low = pixels.min(axis=2)
-    greys = pixels[(low >= _DIMMEST) & (pixels.max(axis=2) - low <= _TINT * low)]
-    brightness = greys.sum(axis=1, dtype=np.int64)
+    tint = pixels.max(axis=2) - low
+    seen = (low >= _DIMMEST) & (low < _FILLED) & (tint <= _SLIGHT_TINT * low)
+    for greys in (pixels[seen], pixels[(low >= _DIMMEST) & (tint <= _TINT * low)]):
+        white = _brightest(greys, _LEAST_GLASS * low.size)
+        if white is not None:
+            return white
+    return None
+
+
+def _brightest(colours: np.ndarray, enough: float) -> White | None:
+    """The middle of the brightest of colours [n, 3] that are many enough."""
+    brightness = colours.sum(axis=1, dtype=np.int64)
     counts = np.convolve(np.bincount(brightness, minlength=766), np.ones(2 * _PEAK + 1, np.int64), "same")
-    frequent = np.flatnonzero(counts >= _LEAST_GLASS * low.size)
+    frequent = np.flatnonzero(counts >= enough)
     if not frequent.size:
         return None
     start = max(int(frequent[-1]) - 2 * _PEAK, 0)
     peak = start + int(counts[start : int(frequent[-1]) + 1].argmax())
-    red, green, blue = (float(value) for value in np.median(greys[np.abs(brightness - peak) <= _PEAK], axis=0))
+    red, green, blue = (float(value) for value in np.median(colours[np.abs(brightness - peak) <= _PEAK], axis=0))
     return red, green, blue
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from xaipipe import LabelImage, Slide
@@ -65,7 +64,7 @@ def find_tissue(slide: Slide, search: Search) -> TissueMask:
     marked = np.zeros(picture.pixels.shape[:2], bool)
     if search.pen:
         marked = ink(picture.pixels, white or USUAL_WHITE, picture.cell)
-    score = ndimage.gaussian_filter(SCORES[search.by].of(picture.pixels, white or USUAL_WHITE), 1.0)
+    score = SCORES[search.by].of(picture.pixels, white or USUAL_WHITE)
     threshold = _threshold(score[~marked], SCORES[search.by])
     one_cell = (picture.step * (picture.mpp or 1.0)) ** 2
     tissue = closed((score > threshold) & ~marked, round(_GAP / picture.cell))

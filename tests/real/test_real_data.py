@@ -84,7 +84,7 @@ def skin(data: Path, registry: xaipipe.Registry) -> Iterator[xaipipe.Slide]:
 def test_tissue_of_a_real_slide(skin: xaipipe.Slide, by: str) -> None:
     """The dye is no pen mark, and all of it is sharp."""
     mask = find_tissue(skin, Search(by, 50_000, 2_500, pen=True, blur=True))
-    assert mask.shares["tissue"] == pytest.approx(0.425, abs=0.02)
+    assert mask.shares["tissue"] == pytest.approx(0.41, abs=0.02)
     assert mask.shares["pen"] == mask.shares["out of focus"] == 0
     assert (mask.labels[80:120, 60:75] == TISSUE).all()
     assert not mask.labels[80:180, :25].any()

@@ -108,6 +108,12 @@ def test_the_glass_is_what_is_bright_and_frequent(white: tuple[float, float, flo
     assert white_of(small_picture(drawing.slide())) == pytest.approx(white, abs=1.5)
 
 
+def test_white_that_was_filled_in_is_not_taken_for_glass() -> None:
+    pixels = Drawing().pixels()
+    pixels[:, :500] = 255
+    assert white_of(small_picture(MemorySlide([pixels], mpp=2.0))) == pytest.approx((243, 242, 244), abs=1)
+
+
 @pytest.mark.parametrize("strength", [0.2, 1.0])
 def test_without_glass_nobody_takes_tissue_for_it(strength: float) -> None:
     drawing = Drawing()

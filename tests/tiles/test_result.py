@@ -154,7 +154,7 @@ def test_a_plan_says_what_is_skipped(slide: Path, run_file: Path, cli: Any) -> N
     )
     said = cli(*command).out
     assert "96 background skipped (50%: 48 glass, 48 pen)" in said
-    assert "tissue 0.5" in said
+    assert "tissue   glass 0.2" in said
     assert "method reinhard" in said
     facts = json.loads(cli("--json", *command).out)
     assert facts["background"] == {"glass": 48, "pen": 48}

@@ -40,9 +40,9 @@ class Reinhard(Stain):
 
     class Look(Look):
         white: White = Field((245.0, 243.0, 243.0), description="colour of empty glass, 0 … 255")
-        mean: tuple[float, float, float] = Field((-0.664207, -0.070605, 0.026624), description="of l, α and β")
+        mean: tuple[float, float, float] = Field((-0.667259, -0.0712, 0.026645), description="of l, α and β")
         deviation: tuple[_Deviation, _Deviation, _Deviation] = Field(
-            (0.376436, 0.08326, 0.019756), description="of l, α and β"
+            (0.377531, 0.083539, 0.019708), description="of l, α and β"
         )
 
     def __init__(self, own: Look, reference: Look) -> None:
