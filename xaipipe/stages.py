@@ -2,7 +2,8 @@
 
 Where a stage needs to know something of the whole slide before it can do its work (a threshold from the slide's
 histogram, labels that agree across regions), it also has `survey`, which summarises one region, and `fit`, which
-merges the summaries, in whatever order they come. What `fit` returns is handed to the stage as `fitted`.
+merges the summaries, in whatever order they come. What `fit` returns is handed to the stage as `fitted`. A loader's
+`fit` looks at the slide itself, once, while the run is planned.
 """
 
 from __future__ import annotations
@@ -18,7 +19,18 @@ from torch import Tensor
 from xaipipe.models.targets import Target
 from xaipipe.params import Params
 from xaipipe.running.device import prepared
-from xaipipe.types import Batch, Explanation, Instance, Receipt, Region, Segmentation, Slide, Tile, Unreadable
+from xaipipe.types import (
+    Batch,
+    Explanation,
+    Instance,
+    LabelImage,
+    Receipt,
+    Region,
+    Segmentation,
+    Slide,
+    Tile,
+    Unreadable,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,14 +79,30 @@ class Loader(Stage):
     Params = LoaderParams
 
     @abstractmethod
-    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess) -> Batch: ...
+    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess, fitted: Any) -> Batch: ...
 
-    def foreground(self, slide: Slide, level: int, tiles: tuple[Tile, ...]) -> tuple[bool, ...]:
-        """Which tiles are worth explaining; all of them unless a loader knows better."""
-        return (True,) * len(tiles)
+    def fit(self, slide: Slide, level: int) -> Any:
+        """What has to be known of the whole slide; the same for the same slide. Nothing unless a loader needs it."""
+        return None
+
+    def background(self, tiles: tuple[Tile, ...], fitted: Any) -> tuple[str | None, ...]:
+        """What each tile is that is not worth explaining ('glass'); None where it is, which is everywhere at first."""
+        return (None,) * len(tiles)
+
+    def masks(self, fitted: Any) -> tuple[LabelImage, ...]:
+        """Label images of the whole slide, to be kept in the result."""
+        return ()
+
+    def findings(self, fitted: Any) -> Mapping[str, Mapping[str, Any]]:
+        """What `fit` found out, in a few numbers for the plan and the manifest."""
+        return {}
+
+    def identity(self, fitted: Any) -> Mapping[str, Any]:
+        """What of it the pixels of every tile depend on: a run goes on only where it is the same."""
+        return {}
 
     def process(self, item: tuple[Tile, ...], run: Run) -> Batch:
-        batch: Any = self.load(item, run.preprocess)
+        batch: Any = self.load(item, run.preprocess, run.fitted.get(self))
         if not isinstance(batch, Batch) or not isinstance(batch.pixels, Tensor) or not isinstance(batch.valid, Tensor):
             return batch  # type: ignore[no-any-return]  # for the check behind this stage to name
         return prepared(batch, run.model.device, run.model.dtype)

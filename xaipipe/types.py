@@ -198,6 +198,19 @@ class Segmentation:
     instances: tuple[Instance, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelImage:
+    """What every part of a slide is, at a resolution of its own: kept beside the map."""
+
+    name: str
+    labels: np.ndarray[Any, Any]
+    """uint8 [h, w], over the whole slide"""
+    classes: tuple[str, ...]
+    """Names of the values 0, 1, 2, …"""
+    grid: Grid
+    """Where the labels lie, in pixels of level 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What a store says it wrote for one region of one array."""

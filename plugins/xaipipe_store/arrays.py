@@ -42,7 +42,7 @@ def create_collection(store: zarr.abc.store.Store, layout: Layout, slide: Slide,
     for spec in maps:
         root.create_group(spec.name, attributes=ngff.heatmap_image(spec, layout))
     if labels:
-        root.create_group("heatmap/labels", attributes=ngff.label_list(labels))
+        root.create_group("heatmap/labels", attributes=ngff.label_list([spec.name for spec in labels]))
     for spec in labels:
         root.create_group(f"heatmap/labels/{spec.name}", attributes=ngff.label_image(spec, layout))
     for spec in layout.arrays:

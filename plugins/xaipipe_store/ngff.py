@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xaipipe import Histogram, Slide
-from xaipipe.running.layout import EXPLAINED, STATUS, STATUS_NAMES, UNREADABLE, ArraySpec, Layout
+from xaipipe.running.layout import BACKGROUND, EXPLAINED, STATUS, UNREADABLE, ArraySpec, Layout
 
 VERSION = "0.5"
 _SMALLEST_CHUNK = 64
-_LABEL_COLOUR = [255, 200, 0, 160]
-_STATUS_COLOURS = {EXPLAINED: [0, 160, 80, 40], UNREADABLE: [220, 0, 60, 200]}
+_LABEL_COLOURS = ([255, 200, 0, 160], [0, 120, 255, 160], [160, 0, 200, 160])
+"""Of the label values 1, 2, 3; then they begin again."""
+_STATUS_COLOURS = {BACKGROUND: [0, 0, 0, 0], EXPLAINED: [0, 160, 80, 40], UNREADABLE: [220, 0, 60, 200]}
 
 
 def collection(slide: Slide) -> dict[str, Any]:
@@ -25,23 +26,28 @@ def series(images: Sequence[str]) -> dict[str, Any]:
 
 
 def heatmap_image(spec: ArraySpec, layout: Layout) -> dict[str, Any]:
-    centre = (spec.grid.offset[0], spec.grid.offset[1])
-    return _image(spec.name, ("c", "y", "x"), [("0", spec.grid.scale[0] * layout.downsample, centre)], layout)
+    return _image(spec.name, ("c", "y", "x"), [_level(spec, layout)], layout)
 
 
 def label_image(spec: ArraySpec, layout: Layout) -> dict[str, Any]:
-    centre = (spec.grid.offset[0], spec.grid.offset[1])
-    attributes = _image(spec.name, ("y", "x"), [("0", spec.grid.scale[0] * layout.downsample, centre)], layout)
-    described: dict[str, Any] = {"colors": [{"label-value": 1, "rgba": _LABEL_COLOUR}], "source": {"image": "../../"}}
-    if spec.name == STATUS:
-        described["colors"] = [{"label-value": value, "rgba": colour} for value, colour in _STATUS_COLOURS.items()]
-        described["properties"] = [{"label-value": value, "name": name} for value, name in STATUS_NAMES.items()]
+    """Labels with a colour each; those that have names say them."""
+    described: dict[str, Any] = {"source": {"image": "../../"}}
+    values = range(len(spec.classes)) if spec.classes else (1,)
+    colours = _STATUS_COLOURS if spec.name == STATUS else {value: _label_colour(value) for value in values}
+    described["colors"] = [{"label-value": value, "rgba": colours[value]} for value in values]
+    if spec.classes:
+        described["properties"] = [{"label-value": value, "name": spec.classes[value]} for value in values]
+    attributes = _image(spec.name, ("y", "x"), [_level(spec, layout)], layout)
     attributes["ome"]["image-label"] = described
     return attributes
 
 
-def label_list(specs: Sequence[ArraySpec]) -> dict[str, Any]:
-    return {"ome": {"version": VERSION, "labels": [spec.name for spec in specs]}}
+def _label_colour(value: int) -> list[int]:
+    return _LABEL_COLOURS[(value - 1) % len(_LABEL_COLOURS)] if value else [0, 0, 0, 0]
+
+
+def label_list(names: Sequence[str]) -> dict[str, Any]:
+    return {"ome": {"version": VERSION, "labels": list(names)}}
 
 
 def slide_image(slide: Slide, layout: Layout) -> dict[str, Any]:
@@ -112,6 +118,11 @@ def _image(
         )
     described = [{"name": a, **({"type": "channel"} if a == "c" else space)} for a in axes]
     return {"ome": {"version": VERSION, "multiscales": [{"name": name, "axes": described, "datasets": datasets}]}}
+
+
+def _level(spec: ArraySpec, layout: Layout) -> tuple[str, float, tuple[float, float]]:
+    """An array on its own grid as the only level of an image."""
+    return "0", spec.grid.scale[0] * layout.downsample, (spec.grid.offset[0], spec.grid.offset[1])
 
 
 def _level_0(position: float, layout: Layout) -> float:

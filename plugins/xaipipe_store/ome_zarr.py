@@ -13,7 +13,7 @@ import zarr
 from pydantic import Field
 
 from xaipipe import Histogram, Instance, Receipt, Region, Slide, Store, StoreParams, Unreadable, UsageError
-from xaipipe.running.layout import STATUS, ArraySpec, Layout
+from xaipipe.running.layout import ArraySpec, Layout
 from xaipipe.running.manifest import PlanRecord
 from xaipipe_store import ngff
 from xaipipe_store.arrays import array_path, create_collection, image_specs
@@ -153,7 +153,7 @@ class OmeZarr(Store):
                     group = root[spec.name]
                     histogram = Histogram.merged(self._histograms(spec))
                     group.update_attributes(ngff.with_display(group.attrs.asdict(), spec, histogram))
-            if any(spec.role == "labels" and spec.name != STATUS for spec in self._layout.arrays):
+            if any(spec.name == "segmentation" for spec in self._layout.arrays):
                 write_durably(self.output / "instances.csv", instance_table(instances, self._layout))
             self._list_unreadable()
             root.update_attributes(ngff.with_manifest(root.attrs.asdict(), manifest, self._layout))

@@ -42,7 +42,7 @@ class White(Slide):
 class ALoader(Loader):
     name = "a-loader"
 
-    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess) -> Batch: ...
+    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess, fitted: None) -> Batch: ...
 
 
 class AnExplainer(Explainer):

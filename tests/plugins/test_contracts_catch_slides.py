@@ -20,6 +20,7 @@ from xaipipe import (
     BoundaryError,
     InputError,
     Instance,
+    LabelImage,
     Level,
     Loader,
     Preprocess,
@@ -31,36 +32,36 @@ from xaipipe import (
 from xaipipe.running.layout import Layout
 from xaipipe.running.manifest import PlanRecord
 from xaipipe.testing import LoaderContract, ReaderContract, StageContract, StoreContract, striped_pixels
-from xaipipe_readers.tiles import Tiles
 from xaipipe_store.ome_zarr import OmeZarr
 from xaipipe_store.verify import damage_of
+from xaipipe_tiles.tiles import Tiles
 
 # -- loaders --------------------------------------------------------------------------------------
 
 
 class WithoutHalo(Tiles):
-    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess) -> Batch:
-        cut = super().load(tuple(replace(tile, halo=0) for tile in tiles), preprocess)
+    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess, fitted: Any) -> Batch:
+        cut = super().load(tuple(replace(tile, halo=0) for tile in tiles), preprocess, fitted)
         return Batch(tiles, cut.pixels, cut.valid)
 
 
 class InAnotherRange(Tiles):
-    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess) -> Batch:
-        batch = super().load(tiles, preprocess)
+    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess, fitted: Any) -> Batch:
+        batch = super().load(tiles, preprocess, fitted)
         return replace(batch, pixels=batch.pixels.clamp(-1, 1))
 
 
 class AllIsValid(Tiles):
-    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess) -> Batch:
-        batch = super().load(tiles, preprocess)
+    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess, fitted: Any) -> Batch:
+        batch = super().load(tiles, preprocess, fitted)
         return replace(batch, valid=torch.ones_like(batch.valid))
 
 
 class SharesABuffer(Tiles):
     """The buffer holds one tile after the other, whichever thread brought it."""
 
-    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess) -> Batch:
-        batch = super().load(tiles, preprocess)
+    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess, fitted: Any) -> Batch:
+        batch = super().load(tiles, preprocess, fitted)
         loaded = []
         for pixels in batch.pixels:
             self._buffer = pixels
@@ -70,16 +71,36 @@ class SharesABuffer(Tiles):
 
 
 class RemembersTheFirstSlide(Tiles):
-    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess) -> Batch:
+    def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess, fitted: Any) -> Batch:
         if not hasattr(self, "_slide"):
             self._slide = tiles[0].slide
-        batch = super().load(tuple(replace(tile, slide=self._slide) for tile in tiles), preprocess)
+        batch = super().load(tuple(replace(tile, slide=self._slide) for tile in tiles), preprocess, fitted)
         return replace(batch, tiles=tiles)
 
 
 class AnswersOnce(Tiles):
-    def foreground(self, slide: Slide, level: int, tiles: tuple[Tile, ...]) -> tuple[bool, ...]:
-        return (True,)
+    def background(self, tiles: tuple[Tile, ...], fitted: Any) -> tuple[str | None, ...]:
+        return (None,)
+
+
+class FitsWhateverComes(Tiles):
+    """As one would that looks at random places."""
+
+    def findings(self, fitted: Any) -> Mapping[str, Mapping[str, Any]]:
+        return {"sample": {"seed": str(uuid4())}}
+
+
+class FindsAnArray(Tiles):
+    def findings(self, fitted: Any) -> Mapping[str, Mapping[str, Any]]:
+        return {"tissue": {"mask": np.zeros(3)}}
+
+
+class MaskBesideTheSlide(Tiles):
+    """Its grid begins at the first cell's corner, as it would in a library that counts from there."""
+
+    def masks(self, fitted: Any) -> tuple[LabelImage, ...]:
+        (mask,) = super().masks(fitted)
+        return (replace(mask, grid=replace(mask.grid, offset=(0.0, 0.0))),)
 
 
 LOADERS: list[tuple[type[Loader], str]] = [
@@ -88,7 +109,10 @@ LOADERS: list[tuple[type[Loader], str]] = [
     (AllIsValid, "test_valid_is_what_lies_on_the_slide"),
     (SharesABuffer, "test_threads_load_what_one_loads"),
     (RemembersTheFirstSlide, "test_another_slide_leaves_no_trace"),
-    (AnswersOnce, "test_foreground_answers_for_every_tile"),
+    (AnswersOnce, "test_background_is_told_for_every_tile"),
+    (FitsWhateverComes, "test_a_fit_can_be_made_again"),
+    (FindsAnArray, "test_findings_are_facts_for_a_manifest"),
+    (MaskBesideTheSlide, "test_masks_lie_over_the_whole_slide"),
 ]
 
 # -- readers --------------------------------------------------------------------------------------

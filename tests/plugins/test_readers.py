@@ -1,4 +1,4 @@
-"""Readers and the loader: the contract on every kind of file, pixels against other programs, micrometres per pixel."""
+"""Readers: the contract on every kind of file, pixels against other programs, micrometres per pixel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import ClassVar
 
 import imagecodecs
 import numpy as np
@@ -14,25 +13,15 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
-from xaipipe import InputError, Slide, Tile
-from xaipipe.testing import LoaderContract, MemorySlide, ReaderContract, striped_pixels
+from xaipipe import InputError, Slide
+from xaipipe.testing import ReaderContract, striped_pixels
 from xaipipe_readers import open_slide
 from xaipipe_readers.orientation import exif_orientation
 from xaipipe_readers.tiled_tiff import downsample
-from xaipipe_readers.tiles import Tiles
 
 HEIGHT, WIDTH = 150, 170
 PIXELS = striped_pixels(HEIGHT, WIDTH)
 GREY = np.ascontiguousarray(PIXELS[:, :, 2])
-
-
-class TestTiles(LoaderContract):
-    method = Tiles
-
-
-class TestTilesWithoutTissueSearch(LoaderContract):
-    method = Tiles
-    params: ClassVar = {"tissue": "off", "tile": 64, "overlap": 8}
 
 
 class PluginReader(ReaderContract):
@@ -215,16 +204,6 @@ def test_pixels_that_are_no_picture_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kind that cannot be read") as caught:
         open_slide(path)
     assert "float32" in str(caught.value)
-
-
-def test_tissue_is_where_the_colour_is() -> None:
-    """Left half glass, right half stained."""
-    pixels = np.full((128, 256, 3), 240, np.uint8)
-    pixels[:, 128:] = (200, 90, 160)
-    slide = MemorySlide((pixels,))
-    tiles = tuple(Tile(slide, 0, 0, x, 64, 64) for x in (0, 64, 128, 192))
-    found = Tiles(tissue="on", tissue_share=0.1).foreground(slide, 0, tiles)
-    assert found == (False, False, True, True)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

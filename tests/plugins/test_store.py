@@ -101,6 +101,36 @@ def test_labels_are_valid_and_found_from_their_image(result: Path) -> None:
     assert stored.dtype == np.uint32
 
 
+def test_labels_with_names_say_them_and_lie_on_their_own_grid(tmp_path: Path) -> None:
+    """A mask of cells of 20 × 20 level-0 pixels, beside labels of a level that is downsampled by 4."""
+    slide = MemorySlide.striped(128, 160)
+    layout = layout_on(1, slide, Grid())
+    grid = Grid((5.0, 5.0), (2.0, 2.0))
+    mask = ArraySpec("tissue", "labels", ("label",), 7, 8, grid, 64, "uint8", ("glass", "tissue", "pen"))
+    output = tmp_path / "result.zarr"
+    store = OmeZarr(shard=16)
+    store.claim(output)
+    store.create(replace(layout, arrays=(*layout.arrays, mask)), slide, PlanRecord({}, None))
+    values = (np.arange(56) % 3).astype(np.uint8).reshape(1, 7, 8)
+    for region in mask.regions():
+        store.commit("tissue", region, values)
+    store.finish({}, ())
+    store.release()
+    labels = output / "heatmap" / "labels"
+    listed = Labels.from_zarr(zarr.open_group(labels, mode="r")).ome_attributes.labels
+    assert list(listed) == ["segmentation", "tissue"]
+    described = ImageLabel.from_zarr(zarr.open_group(labels / "tissue", mode="r")).ome_attributes.image_label
+    assert [(one.label_value, one.model_extra["name"]) for one in described.properties] == [
+        (0, "glass"),
+        (1, "tissue"),
+        (2, "pen"),
+    ]
+    np.testing.assert_array_equal(zarr.open_array(labels / "tissue" / "0", mode="r")[:], values[0])
+    for cell in ((0, 0), (3, 5)):
+        expected = tuple(MPP * (9.5 + 20 * index) for index in cell)
+        assert micrometres(labels / "tissue", 0, *cell) == pytest.approx(expected, abs=1e-12)
+
+
 def micrometres(group: Path, dataset: int, y: int, x: int) -> tuple[float, float]:
     """Where the metadata says that the centre of a cell lies."""
     transforms = json.loads((group / "zarr.json").read_text())["attributes"]["ome"]["multiscales"][0]["datasets"][

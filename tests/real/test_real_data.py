@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,9 @@ import xaipipe
 from tests.running.slides import write_tiled
 from xaipipe.models.sources import ModelSettings, load_model
 from xaipipe.slides import open_slide
+from xaipipe_tiles.stains.reinhard import Reinhard
+from xaipipe_tiles.tiles import Tiles
+from xaipipe_tiles.tissue import TISSUE, Search, find_tissue
 
 DOG = (slice(16, 96), slice(64, 128))
 CAT = (slice(96, 180), slice(40, 150))
@@ -90,3 +94,28 @@ def test_an_exact_run_of_a_real_slide_equals_one_pass_over_all_of_it(
     found = summary.findings["whole image"]
     assert found["target"] == model.label(expected.targets[0])
     assert found["score"] == pytest.approx(float(expected.scores[0]), rel=1e-4)
+
+
+@pytest.fixture
+def skin(data: Path, registry: xaipipe.Registry) -> Iterator[xaipipe.Slide]:
+    """A strip of skin with dye on its margin."""
+    with closing(open_slide(registry, data / "slides" / "cmu-1-small-region.svs")) as slide:
+        yield slide
+
+
+@pytest.mark.parametrize("by", ["saturation", "hed"])
+def test_tissue_of_a_real_slide(skin: xaipipe.Slide, by: str) -> None:
+    """The dye is no pen mark, and all of it is sharp."""
+    mask = find_tissue(skin, Search(by, 50_000, 2_500, pen=True, blur=True))
+    assert mask.shares["tissue"] == pytest.approx(0.41, abs=0.02)
+    assert mask.shares["pen"] == mask.shares["out of focus"] == 0
+    assert (mask.labels[80:120, 60:75] == TISSUE).all()
+    assert not mask.labels[80:180, :25].any()
+
+
+def test_the_reference_of_reinhard_is_this_slide(skin: xaipipe.Slide) -> None:
+    stain = Tiles(stain="reinhard").fit(skin, 0).stain
+    for name, value in Reinhard.Look().model_dump().items():
+        assert getattr(stain.own, name) == pytest.approx(value, abs=2e-3), name
+    pixels = skin.read(0, 1200, 900, 256, 256)
+    assert np.abs(stain.apply(pixels).astype(int) - pixels).max() <= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from xaipipe.pipeline import Summary
 from xaipipe.running.budget import Memory
+from xaipipe.running.loading import counted
 from xaipipe.running.manifest import MODES
 from xaipipe.running.run import Run
 
@@ -24,6 +26,8 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "tiles": plan.tiles,
         "background_tiles_skipped": plan.skipped,
         "unjudged_tiles": plan.unjudged,
+        "background": dict(plan.background),
+        "findings": {name: dict(facts) for name, facts in plan.findings.items()},
         "tile_core": plan.tiling.core,
         "halo": plan.tiling.halo,
         "regions": len(plan.regions),
@@ -43,7 +47,8 @@ def plan_facts(run: Run) -> dict[str, Any]:
 def print_plan(console: Console, run: Run) -> None:
     plan, config = run.plan, run.config
     stages = [config.explainer.name, *(s.name for s in (*config.postprocessors, *config.segmenters))]
-    share = plan.skipped / max(plan.tiles_in_all, 1)
+    share = f"{plan.skipped / max(plan.tiles + plan.skipped, 1):.0%}"
+    skipped = f"{share}: {counted(plan.background)}" if plan.skipped else share
     halo = f" with {plan.tiling.halo} px of context around" if plan.tiling.halo else ""
     rows = [
         (
@@ -52,8 +57,10 @@ def print_plan(console: Console, run: Run) -> None:
         ),
         ("stages", " → ".join(["load", *stages, "store"])),
         ("mode", MODES[config.run.mode]),
-        ("tiles", f"{plan.tiles} of {plan.tiling.core} px{halo}; {plan.skipped} background skipped ({share:.0%})"),
+        ("tiles", f"{plan.tiles} of {plan.tiling.core} px{halo}; {plan.skipped} background skipped ({skipped})"),
+        *_found(plan.findings),
         ("regions", f"{len(plan.regions)} of {plan.tiling.region} px"),
+        *([("layer", plan.layer)] if plan.layer is not None else []),
         (
             "map",
             f"{plan.lattice.height} × {plan.lattice.width} cells of {plan.lattice.step[0]} px, grid {plan.grid_source}",
@@ -62,11 +69,9 @@ def print_plan(console: Console, run: Run) -> None:
         ("memory", _memory(plan.memory)),
         ("time", f"about {human_seconds(plan.seconds)} to explain, from {plan.sampled} timed tiles"),
     ]
-    if plan.layer is not None:
-        rows.insert(4, ("layer", plan.layer))
     if plan.unjudged:
         said = "may be background, which an unreadable picture of the slide hides; they are explained"
-        rows.insert(3, ("tissue", f"{plan.unjudged} tiles {said}"))
+        rows.insert(4, ("unjudged", f"{plan.unjudged} tiles {said}"))
     print_rows(console, rows)
 
 
@@ -101,10 +106,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     stages = ", ".join(f"{name} {human_seconds(seconds)}" for name, seconds in summary.stage_seconds.items())
     rows = [
         ("done", f"{summary.tiles} tiles in {summary.regions} regions, {human_seconds(summary.seconds)} ({stages})"),
-        *(
-            (name, ", ".join(f"{key} {_number(v)}" for key, v in facts.items()))
-            for name, facts in summary.findings.items()
-        ),
+        *_found(summary.findings),
         *(("note", note) for note in summary.notes),
         ("written", f"{summary.output}, {human_bytes(summary.bytes_written)} of maps and labels"),
     ]
@@ -166,5 +168,12 @@ def _two_columns(rows: list[tuple[str, str]]) -> Table:
     return table
 
 
+def _found(findings: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """A row for each stage or step that found something out."""
+    return [(name, ", ".join(f"{key} {_number(v)}" for key, v in facts.items())) for name, facts in findings.items()]
+
+
 def _number(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"({', '.join(_number(one) for one in value)})"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -11,7 +11,7 @@ from xaipipe.types import Grid, Region
 STATUS = "status"
 """The array that says of every cell of the map what became of it."""
 BACKGROUND, EXPLAINED, UNREADABLE = 0, 1, 2
-STATUS_NAMES = {EXPLAINED: "explained", UNREADABLE: "unreadable"}
+STATES = ("background", "explained", "unreadable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class ArraySpec:
     """In pixels of the explained level; shard boundaries fall onto region boundaries."""
     shard: int
     dtype: str
+    classes: tuple[str, ...] = ()
+    """Of labels: the names of the values 0, 1, 2, …; empty where they are objects."""
 
     def regions(self) -> Iterator[Region]:
         """The array's own shards as regions, for arrays that have nothing to do with tiles."""
@@ -56,8 +58,8 @@ class Layout:
 
     @property
     def derived(self) -> tuple[ArraySpec, ...]:
-        """Those that are made from the first map, in a second pass."""
-        return tuple(array for array in self.arrays[1:] if array.role != "image" and array.name != STATUS)
+        """Those that are made from the first map, in a second pass: neither copies nor what is said of the slide."""
+        return tuple(array for array in self.arrays[1:] if array.role != "image" and not array.classes)
 
     def array(self, name: str) -> ArraySpec:
         return next(array for array in self.arrays if array.name == name)

@@ -13,6 +13,7 @@ from xaipipe.running.commits import COMMITS_IN_FLIGHT, needed
 from xaipipe.running.deriving import derive_regions
 from xaipipe.running.exact.passes import explain_exactly
 from xaipipe.running.layout import ArraySpec
+from xaipipe.running.masks import keep_masks
 from xaipipe.running.memory import return_large_buffers
 from xaipipe.running.patched import read_patched
 from xaipipe.running.quarantine import commit_noting, count_unreadable, distrust_derived
@@ -33,6 +34,7 @@ class LocalExecutor:
         if run.config.store.unreadable():
             distrust_derived(run)
         copy_images(run)
+        keep_masks(run)
         if run.plan.network is None:
             explain_regions(run)
         else:

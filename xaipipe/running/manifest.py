@@ -42,15 +42,15 @@ def record_of(run: Run) -> PlanRecord:
 
 
 def manifest_of(run: Run, findings: Mapping[str, Any], unreadable: int) -> dict[str, Any]:
-    """The run's identity, what became of the tiles, its findings, and what plugins add."""
+    """The run's identity, what became of the tiles, what was found, and what plugins add."""
     plan = run.plan
     tiles = {
         "explained": plan.tiles,
-        "background_skipped": plan.skipped,
+        "background": dict(plan.background),
         "unjudged": plan.unjudged,
         "unreadable": unreadable,
     }
-    manifest = {**identity_of(run), "tiles": tiles, "findings": _plain(findings)}
+    manifest = {**identity_of(run), "tiles": tiles, "findings": _plain({**plan.findings, **findings})}
     for facts in run.registry.answers("provenance", run=run):
         if isinstance(facts, Mapping):
             for name, fact in _plain(facts).items():
@@ -80,6 +80,7 @@ def identity_of(run: Run) -> dict[str, Any]:
             "regions": len(plan.regions),
             "layer": plan.layer,
         },
+        "load": _plain(run.config.loader.identity(run.fitted.get(run.config.loader))),
         "plugins": {plugin.name: plugin.origin for plugin in run.registry.plugins if plugin.state == "loaded"},
         "device": run.model.device.type,
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from xaipipe.running.budget import Memory
 from xaipipe.running.exact.network import Network
 from xaipipe.running.layout import Layout
 from xaipipe.running.tiling import Lattice, Tiling
-from xaipipe.types import Region, Tile
+from xaipipe.types import LabelImage, Region, Tile
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,14 @@ class Plan:
     lattice: Lattice
     layout: Layout
     regions: tuple[RegionPlan, ...]
-    tiles_in_all: int
+    background: Mapping[str, int]
+    """How many tiles are skipped, by what they are."""
     unjudged: int
     """Tiles to explain of which nobody can say whether they are background, since a picture of them is unreadable."""
+    masks: tuple[LabelImage, ...]
+    """Label images that the loader made of the whole slide."""
+    findings: Mapping[str, Mapping[str, Any]]
+    """What the loader found out about the whole slide."""
     channels: int
     seconds_per_tile: float
     """Measured on a sample."""
@@ -55,7 +61,7 @@ class Plan:
     @property
     def skipped(self) -> int:
         """Background tiles that will not be explained."""
-        return self.tiles_in_all - self.tiles
+        return sum(self.background.values())
 
     @property
     def seconds(self) -> float:

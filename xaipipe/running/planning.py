@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from xaipipe.config import Config
-from xaipipe.errors import BoundaryError, InputError, UsageError
+from xaipipe.errors import InputError, UsageError
 from xaipipe.models.model import Model
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.registry import Registry
@@ -16,14 +16,15 @@ from xaipipe.running.chain import final_map, fit_segmenters, map_item, segmented
 from xaipipe.running.exact.network import Network
 from xaipipe.running.exact.planning import check_numerically, exact_lattice, exact_tiling, find_network
 from xaipipe.running.exact.shares import first_share
-from xaipipe.running.layout import STATUS, ArraySpec, Layout
+from xaipipe.running.layout import STATES, STATUS, ArraySpec, Layout
+from xaipipe.running.loading import Worth, counted, fit_loader, mask_spec, masks_of, worth_explaining
 from xaipipe.running.patched import PatchedSlide
 from xaipipe.running.plan import Plan, RegionPlan
 from xaipipe.running.probing import Probe, memory_of, probed, timed
 from xaipipe.running.run import Run
 from xaipipe.running.sample import readable_sample
 from xaipipe.running.tiling import Lattice, Tiling, make_lattice, make_tiling
-from xaipipe.types import Explanation, Grid, Region, Slide, Tile
+from xaipipe.types import Explanation, Grid, LabelImage, Region, Slide, Tile
 
 _LEVEL_TOLERANCE = 0.05
 
@@ -33,18 +34,22 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
     preprocess = required_preprocess(config, model)
     level = choose_level(slide, preprocess)
     run = Run(config, registry, model, preprocess)
-    how = _exactly(run, slide, level) if config.run.mode == "exact" else _tile_by_tile(run, slide, level)
-    probe = how.probe.explanation
-    layout = _layout(config, how.tiling, how.lattice, probe, level)
+    seen = PatchedSlide(slide)
+    fit_loader(run, seen, level)
+    how = _exactly(run, slide, level) if config.run.mode == "exact" else _tile_by_tile(run, slide, level, seen)
+    probe, masks = how.probe.explanation, masks_of(run)
+    layout = _layout(config, how.tiling, how.lattice, probe, masks)
     memory = memory_of(run, layout, how.probe, how.wanted)
     sampled, seconds = timed(run, how.sample[: memory.sizes.batch])
     run.planned = Plan(
         tiling=how.tiling,
         lattice=how.lattice,
         layout=layout,
-        regions=how.regions,
-        tiles_in_all=how.tiles_in_all,
-        unjudged=how.unjudged,
+        regions=how.worth.regions,
+        background=how.worth.background,
+        unjudged=how.worth.unjudged,
+        masks=masks,
+        findings=config.loader.findings(run.fitted.get(config.loader)),
         channels=int(probe.values.shape[1]),
         seconds_per_tile=seconds * how.passes / sampled,
         sampled=sampled,
@@ -63,28 +68,32 @@ class _Division:
 
     tiling: Tiling
     lattice: Lattice
-    regions: tuple[RegionPlan, ...]
-    tiles_in_all: int
+    worth: Worth
     sample: tuple[Tile, ...]
     probe: Probe
     """Of the sample's first tile."""
     wanted: int
     """Tiles in a batch, if memory allows."""
     passes: int = 1
-    unjudged: int = 0
     network: Network | None = None
 
 
-def _tile_by_tile(run: Run, slide: Slide, level: int) -> _Division:
+def _tile_by_tile(run: Run, slide: Slide, level: int, seen: PatchedSlide) -> _Division:
     """Every tile by itself; background is left out."""
     params = run.config.loader.params
     tile = params.tile or run.preprocess.size
     tiling = make_tiling(slide, level, tile, params.overlap, run.config.store.params.shard)
-    regions, tiles_in_all, unjudged = _regions(run.config, tiling)
-    sample = readable_sample(run, slide, [tile for region in regions for tile in region.tiles])
+    worth = worth_explaining(run, tiling, seen)
+    if not any(planned.tiles for planned in worth.regions):
+        raise InputError(
+            "there is nothing to explain: every tile is background",
+            got=counted(worth.background),
+            where=slide.path,
+            hint='set [load] tissue = "off"',
+        )
+    sample = readable_sample(run, slide, [tile for planned in worth.regions for tile in planned.tiles])
     probe = probed(run, sample[0])
-    lattice = make_lattice(tiling, probe.explanation)
-    return _Division(tiling, lattice, regions, tiles_in_all, sample, probe, params.batch, unjudged=unjudged)
+    return _Division(tiling, make_lattice(tiling, probe.explanation), worth, sample, probe, params.batch)
 
 
 def _exactly(run: Run, slide: Slide, level: int) -> _Division:
@@ -103,8 +112,7 @@ def _exactly(run: Run, slide: Slide, level: int) -> _Division:
     return _Division(
         tiling,
         exact_lattice(network, tiling),
-        regions,
-        tiles_in_all=sum(len(planned.tiles) for planned in regions),
+        Worth(regions, {}),
         sample=(tile,),
         probe=probed(run, tile),
         wanted=max(run.config.loader.params.batch * run.preprocess.size**2 // (tile.h * tile.w), 1),
@@ -149,30 +157,11 @@ def choose_level(slide: Slide, preprocess: Preprocess) -> int:
     return nearest
 
 
-def _regions(config: Config, tiling: Tiling) -> tuple[tuple[RegionPlan, ...], int, int]:
-    """Regions with the tiles worth explaining, all tiles, and those of which nobody can say: they are explained."""
-    planned, in_all, unjudged = [], 0, 0
-    slide = PatchedSlide(tiling.slide)
-    for region in tiling.regions():
-        tiles = tiling.tiles(region)
-        wanted = config.loader.foreground(slide, tiling.level, tiles)
-        if len(wanted) != len(tiles):
-            raise BoundaryError(
-                f"load method '{config.loader.name}' answered for the wrong number of tiles",
-                got=len(wanted),
-                expected=len(tiles),
-                where=region,
-            )
-        doubtful = [not keep and slide.hides(tile) for tile, keep in zip(tiles, wanted, strict=True)]
-        in_all, unjudged = in_all + len(tiles), unjudged + sum(doubtful)
-        kept = (tile for tile, keep, doubt in zip(tiles, wanted, doubtful, strict=True) if keep or doubt)
-        planned.append(RegionPlan(region, tuple(kept)))
-    return tuple(planned), in_all, unjudged
-
-
-def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation, level: int) -> Layout:
+def _layout(
+    config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation, masks: tuple[LabelImage, ...]
+) -> Layout:
     channels = tuple(f"channel {i}" for i in range(probe.values.shape[1]))
-    slide = tiling.slide
+    slide, downsample = tiling.slide, tiling.slide.levels[tiling.level].downsample
     map_spec = ArraySpec(
         name="heatmap",
         role="heatmap",
@@ -192,9 +181,10 @@ def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation
                 "segmentation", "labels", ("label",), tiling.height, tiling.width, Grid(), tiling.region, "uint32"
             )
         )
-    arrays.append(replace(map_spec, name=STATUS, role="labels", channels=("status",), dtype="uint8"))
+    arrays.append(replace(map_spec, name=STATUS, role="labels", channels=("status",), dtype="uint8", classes=STATES))
+    arrays.extend(mask_spec(mask, downsample) for mask in masks)
     arrays.extend(config.store.more_arrays(slide))
-    return Layout(tuple(arrays), level, slide.levels[level].downsample, slide.mpp)
+    return Layout(tuple(arrays), tiling.level, downsample, slide.mpp)
 
 
 def _try_later_stages(run: Run, probe: Explanation) -> None:
@@ -207,4 +197,5 @@ def _try_later_stages(run: Run, probe: Explanation) -> None:
     segmenters = run.config.segmenters
     fit_segmenters(run, segmenters, lambda summarise: [summarise(item)])
     segmented(run, segmenters, item)
-    run.fitted.clear()
+    for segmenter in segmenters:
+        run.fitted.pop(segmenter, None)

@@ -15,10 +15,6 @@ _TRIES = 16
 
 def readable_sample(run: Run, slide: Slide, tiles: Sequence[Tile]) -> tuple[Tile, ...]:
     """The first batch, or what can be read of it, or else the first readable tile of some all over the slide."""
-    if not tiles:
-        raise InputError(
-            "there is nothing to explain: every tile is background", where=slide.path, hint='set [load] tissue = "off"'
-        )
     first = tuple(tiles[: run.config.loader.params.batch])
     spread = tiles[len(first) :][:: max((len(tiles) - len(first)) // _TRIES, 1)][:_TRIES]
     reasons: list[str] = []

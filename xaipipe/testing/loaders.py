@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -15,7 +18,7 @@ from xaipipe.stages import Loader
 from xaipipe.testing.comparing import assert_close, assert_same_bits
 from xaipipe.testing.params import StageContract
 from xaipipe.testing.slides import MemorySlide
-from xaipipe.types import Batch, Slide, Tile
+from xaipipe.types import Batch, LabelImage, Slide, Tile
 
 _CORE, _HALO = 32, 4
 _PREPROCESS = Preprocess.parse(
@@ -28,11 +31,13 @@ class LoaderContract(StageContract):
 
     method: ClassVar[type[Loader]]
     sections = ("Misleads when", "Example")
+    keeps_pixels: ClassVar[bool] = True
+    """Whether pixels come as the slide has them; where a loader changes their colours, that is not compared."""
 
     def load(self, tiles: Sequence[Tile]) -> Batch:
         """With the checks at the stage's boundary."""
         loader: Loader = self.build()
-        batch = loader.load(tuple(tiles), _PREPROCESS)
+        batch = loader.load(tuple(tiles), _PREPROCESS, loader.fit(tiles[0].slide, tiles[0].level))
         check_result(loader, tuple(tiles), batch)
         return batch
 
@@ -43,6 +48,8 @@ class LoaderContract(StageContract):
         assert batch.pixels.shape == (len(tiles), 3, _CORE + 2 * _HALO, _CORE + 2 * _HALO)
 
     def test_pixels_are_the_slides(self) -> None:
+        if not self.keeps_pixels:
+            pytest.skip("the loader does not declare that it keeps pixels as they are")
         for level in (0, 1):
             tiles = _tiles(MemorySlide.striped(), level)
             batch = self.load(tiles)
@@ -59,27 +66,61 @@ class LoaderContract(StageContract):
         tiles = _tiles(MemorySlide.striped())
         expected = self.load(tiles)
         loader: Loader = self.build()
+        fitted = loader.fit(tiles[0].slide, 0)
         with ThreadPoolExecutor(4) as pool:
-            for got in pool.map(lambda _: loader.load(tiles, _PREPROCESS), range(8)):
+            for got in pool.map(lambda _: loader.load(tiles, _PREPROCESS, fitted), range(8)):
                 assert_same_bits(got.pixels, expected.pixels)
                 assert_same_bits(got.valid, expected.valid)
 
     def test_another_slide_leaves_no_trace(self) -> None:
         loader: Loader = self.build()
         slides = (MemorySlide.striped(seed=1), MemorySlide.striped(seed=2))
-        first, second = (_foreground_and_pixels(loader, slide) for slide in slides)
-        again, fresh = _foreground_and_pixels(loader, slides[0]), _foreground_and_pixels(self.build(), slides[1])
+        first, second = (_everything(loader, slide) for slide in slides)
+        again, fresh = _everything(loader, slides[0]), _everything(self.build(), slides[1])
         for got, want in ((again, first), (second, fresh)):
-            assert got[0] == want[0]
-            assert_same_bits(got[1], want[1])
+            _assert_same(got, want)
 
-    def test_foreground_answers_for_every_tile(self) -> None:
+    # -- what it knows of the whole slide ---------------------------------------------------------
+
+    def test_background_is_told_for_every_tile(self) -> None:
         slide = MemorySlide.striped()
         loader: Loader = self.build()
+        fitted = loader.fit(slide, 0)
         for tiles in (_tiles(slide), _tiles(slide)[:1], ()):
-            answers = loader.foreground(slide, 0, tiles)
+            answers = loader.background(tiles, fitted)
             assert len(answers) == len(tiles)
-            assert all(answer in (True, False) for answer in answers)
+            assert all(answer is None or (isinstance(answer, str) and answer) for answer in answers)
+
+    def test_a_fit_can_be_made_again(self) -> None:
+        """By another process, from the settings: a run that is resumed has to come to the same bytes."""
+        for level in (0, 1):
+            _assert_same(
+                _everything(self.build(), MemorySlide.striped(), level),
+                _everything(self.build(), MemorySlide.striped(), level),
+            )
+
+    def test_findings_are_facts_for_a_manifest(self) -> None:
+        loader: Loader = self.build()
+        fitted = loader.fit(MemorySlide.striped(), 0)
+        for name, facts in {**loader.findings(fitted), "identity": loader.identity(fitted)}.items():
+            assert isinstance(name, str)
+            try:
+                json.dumps(dict(facts), allow_nan=False)
+            except (TypeError, ValueError) as error:
+                pytest.fail(f"{name}: {error}")
+
+    def test_masks_lie_over_the_whole_slide(self) -> None:
+        slide = MemorySlide.striped()
+        loader: Loader = self.build()
+        masks = loader.masks(loader.fit(slide, 0))
+        assert len({mask.name for mask in masks}) == len(masks)
+        for mask in masks:
+            assert mask.labels.dtype == np.uint8, mask.name
+            assert int(mask.labels.max()) < len(mask.classes), mask.name
+            for axis, length in enumerate((slide.levels[0].height, slide.levels[0].width)):
+                scale, offset, cells = mask.grid.scale[axis], mask.grid.offset[axis], mask.labels.shape[axis]
+                assert abs(offset - (scale - 1) / 2) < 1e-6, f"{mask.name} does not begin at the slide's corner"
+                assert 0 <= cells * scale - length < scale, f"{mask.name} does not end where the slide ends"
 
 
 def _tiles(slide: Slide, level: int = 0) -> tuple[Tile, ...]:
@@ -92,9 +133,24 @@ def _tiles(slide: Slide, level: int = 0) -> tuple[Tile, ...]:
     )
 
 
-def _foreground_and_pixels(loader: Loader, slide: Slide) -> tuple[tuple[bool, ...], Tensor]:
-    tiles = _tiles(slide)
-    return loader.foreground(slide, 0, tiles), loader.load(tiles, _PREPROCESS).pixels
+_Everything = tuple[tuple[str | None, ...], tuple[Mapping[str, Any], ...], tuple[LabelImage, ...], Tensor]
+
+
+def _everything(loader: Loader, slide: Slide, level: int = 0) -> _Everything:
+    tiles = _tiles(slide, level)
+    fitted = loader.fit(slide, level)
+    pixels = loader.load(tiles, _PREPROCESS, fitted).pixels
+    facts = (loader.findings(fitted), loader.identity(fitted))
+    return loader.background(tiles, fitted), facts, loader.masks(fitted), pixels
+
+
+def _assert_same(got: _Everything, want: _Everything) -> None:
+    assert got[0] == want[0]
+    assert got[1] == want[1]
+    for one, other in zip(got[2], want[2], strict=True):
+        assert (one.name, one.classes, one.grid) == (other.name, other.classes, other.grid)
+        np.testing.assert_array_equal(one.labels, other.labels)
+    assert_same_bits(got[3], want[3])
 
 
 def _on_slide(tile: Tile) -> Tensor:
