@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from xaipipe import Registry, Stage
+import xaipipe
+from xaipipe import Registry, Stage, heavy
 
 ROOT = Path(__file__).parents[1]
 PLUGINS = {path.parent.name for path in (ROOT / "plugins").glob("xaipipe_*/__init__.py")}
@@ -70,3 +73,17 @@ def test_importing_xaipipe_does_not_import_pytest() -> None:
     for path in outside:
         modules = set(imported_modules(path))
         assert not {module for module in modules if module == "pytest" or module.startswith("xaipipe.testing")}, path
+
+
+def test_every_name_of_xaipipe_is_there() -> None:
+    assert all(getattr(xaipipe, name) is not None for name in xaipipe.__all__)
+    assert set(heavy.__all__) < set(xaipipe.__all__)
+    assert set(xaipipe.__all__) <= set(dir(xaipipe))
+    with pytest.raises(AttributeError, match="no attribute 'Explaner'"):
+        xaipipe.Explaner  # noqa: B018 - to ask is the test
+
+
+def test_what_a_reader_imports_does_not_import_torch() -> None:
+    program = "import sys, xaipipe, xaipipe_readers, xaipipe.reading.worker; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout == "False\n"
