@@ -33,6 +33,7 @@ class LocalExecutor:
         explain_regions(run)
         if run.config.postprocessors or run.config.segmenters:
             derive_regions(run)
+        derive_arrays(run)
         return True
 
     @hookimpl(trylast=True)
@@ -116,6 +117,20 @@ def derive_regions(run: Run) -> None:
 
         for _ in overlapped(workers, derive, regions, _COMMITS_IN_FLIGHT):
             pass
+
+
+def derive_arrays(run: Run) -> None:
+    """Last of all what the store makes of the rest; an array begins when those before it are committed."""
+    store = run.config.store
+    with ThreadPoolExecutor(run.config.run.readers, "pyramid") as workers:
+        for spec in run.plan.layout.derived:
+
+            def derive(region: Region, spec: ArraySpec = spec) -> None:
+                if needed(run, spec.name, region):
+                    commit(run, spec.name, region, store.derive(spec.name, region))
+
+            for _ in overlapped(workers, derive, spec.regions(), _COMMITS_IN_FLIGHT):
+                pass
 
 
 def commit(run: Run, array: str, region: Region, data: Any) -> None:

@@ -141,8 +141,8 @@ def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation
                 "segmentation", "labels", ("label",), tiling.height, tiling.width, Grid(), tiling.region, "uint32"
             )
         )
-    arrays.extend(config.store.more_arrays(slide))
-    return Layout(tuple(arrays), level, slide.levels[level].downsample, slide.mpp)
+    layout = Layout(tuple(arrays), level, slide.levels[level].downsample, slide.mpp)
+    return config.store.extended(layout, slide)
 
 
 def _try_later_stages(run: Run, probe: Explanation, tile: Tile) -> None:
