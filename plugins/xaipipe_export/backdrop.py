@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,15 +54,20 @@ class Backdrop:
         return np.asarray(small)
 
 
-def find_backdrop(result: Result, registry: Registry) -> Backdrop | None:
+@contextmanager
+def backdrop_of(result: Result, registry: Registry) -> Iterator[Backdrop | None]:
     """None where the result holds no copy and the slide is not to be found, or is another by now."""
     if "image" in result.images:
         levels = result.images["image"].levels
-        return Backdrop(tuple(_sheet_of_copy(level) for level in levels), "the copy in the result")
+        yield Backdrop(tuple(_sheet_of_copy(level) for level in levels), "the copy in the result")
+        return
     slide = _slide_of(result, registry)
     if slide is None:
-        return None
-    return Backdrop(tuple(_sheet_of_slide(slide, index) for index in range(len(slide.levels))), str(slide.path))
+        yield None
+        return
+    with closing(slide):
+        sheets = tuple(_sheet_of_slide(slide, index) for index in range(len(slide.levels)))
+        yield Backdrop(sheets, str(slide.path))
 
 
 def _sheet_of_copy(level: Level) -> Sheet:

@@ -15,7 +15,7 @@ from pydantic import Field
 from xaipipe import Params
 from xaipipe.cli.outputs import png_bytes
 from xaipipe.display import coloured, overlay
-from xaipipe_export.backdrop import Backdrop, find_backdrop
+from xaipipe_export.backdrop import Backdrop, backdrop_of
 from xaipipe_export.exporter import Exporter
 from xaipipe_export.heat import Heat
 from xaipipe_export.result import Image, Result
@@ -36,8 +36,11 @@ class Png(Exporter):
         size: int = Field(2048, ge=64, le=16384, description="longest side of the slide in the picture, in pixels")
 
     def write(self, result: Result, place: Path) -> Mapping[str, Any]:
+        with backdrop_of(result, self.registry) as backdrop:
+            return self._write(result, place, backdrop)
+
+    def _write(self, result: Result, place: Path, backdrop: Backdrop | None) -> Mapping[str, Any]:
         heatmap = result.images["heatmap"]
-        backdrop = find_backdrop(result, self.registry)
         whole = backdrop.size if backdrop else _extent(heatmap)
         shrink = max(max(whole) / self.params.size, 1.0)
         size = (max(round(whole[0] / shrink), 1), max(round(whole[1] / shrink), 1))
