@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xaipipe_export.polygons import Polygon, area, label_polygons
-from xaipipe_export.result import Image, Level, Result
+from xaipipe_export.result import Image, Level, Object, Result
 
-_STRIP_PIXELS = 1 << 24
+_STRIP_PIXELS = 1 << 23
 _MOST_ROWS = 1024
 _COLOUR = [255, 200, 0]
 
@@ -32,8 +32,8 @@ def write_geojson(path: Path, result: Result, labels: Image, kind: str, name: st
 
 def _features(result: Result, labels: Image, kind: str, name: str) -> Iterator[dict[str, Any]]:
     level = labels.levels[0]
-    objects = result.instances
-    ends = {label: int(row["y"] + row["height"]) for label, row in objects.items()}
+    objects = result.objects(labels)
+    ends = {label: row.end for label, row in objects.items()}
     rows = max(min(_STRIP_PIXELS // level.width, _MOST_ROWS), 1)
 
     def read(top: int, height: int) -> np.ndarray:
@@ -69,12 +69,10 @@ def _at_level_0(ring: np.ndarray, level: Level) -> list[list[float]]:
     return list(points)
 
 
-def _measurements(
-    polygons: list[Polygon], level: Level, mpp: float | None, row: Mapping[str, float] | None
-) -> dict[str, float]:
+def _measurements(polygons: list[Polygon], level: Level, mpp: float | None, row: Object | None) -> dict[str, float]:
     pixels = sum(area(ring) for polygon in polygons for ring in polygon)
     side = level.span * (mpp or 1.0)
     found = {"Area µm^2" if mpp else "Area px^2": round(pixels * side**2, 4)}
     if row is not None:
-        found |= {"Mean evidence": row["mean"], "Peak evidence": row["peak"]}
+        found |= {"Mean evidence": row.mean, "Peak evidence": row.peak}
     return found

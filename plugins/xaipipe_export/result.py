@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
 
 from xaipipe import InputError, UsageError
 
+SEGMENTATION = "segmentation"
+"""The labels that a run's segmenters made."""
 _COMPLETE = "COMPLETE"
 
 
@@ -64,6 +66,15 @@ class Image:
         return float(window["start"]), float(window["end"])
 
 
+class Object(NamedTuple):
+    """What the table says of an object."""
+
+    end: int
+    """The row of the labels below its last."""
+    mean: float
+    peak: float
+
+
 class Result:
     """What a run left behind. It has to be finished, and every shard of it has to be there."""
 
@@ -97,15 +108,13 @@ class Result:
         group = "heatmap/labels"
         return {name: self._image(name, f"{group}/{name}") for name in self.root[group].attrs["ome"]["labels"]}
 
-    @cached_property
-    def instances(self) -> dict[int, Mapping[str, float]]:
-        """The rows of the table of objects by label."""
+    def objects(self, labels: Image) -> dict[int, Object]:
+        """The rows of the table of objects by label; the table is that of the run's own segmentation."""
         table = self.path / "instances.csv"
-        if not table.is_file():
+        if labels.name != SEGMENTATION or not table.is_file():
             return {}
         with table.open(newline="", encoding="utf-8") as file:
-            rows = [{name: float(text) for name, text in row.items()} for row in csv.DictReader(file)]
-        return {int(row["label"]): row for row in rows}
+            return {int(row["label"]): _object(row) for row in csv.DictReader(file)}
 
     def _image(self, name: str, path: str) -> Image:
         group = self.root[path]
@@ -133,6 +142,10 @@ def damage_in_words(where: str) -> Iterator[None]:
         raise InputError(
             "a part of the result cannot be read", got=str(error), where=where, hint="xaipipe verify RESULT --repair"
         ) from error
+
+
+def _object(row: Mapping[str, str]) -> Object:
+    return Object(int(row["y"]) + int(row["height"]), float(row["mean"]), float(row["peak"]))
 
 
 def _opened(path: Path) -> zarr.Group:

@@ -151,9 +151,11 @@ def test_objects_carry_what_the_table_says_of_them(qupath: Any, tmp_path: Path) 
 
 def test_every_label_image_is_a_file(qupath: Any, tmp_path: Path) -> None:
     images = {"segmentation": discs(40, 40, 3), "tissue": np.ones((40, 40), np.uint32)}
-    folder = qupath(finished(tmp_path / "r.zarr", images, ONE[:, :10, :10]))
+    instance = Instance(1, 2, 2, 3, 4, 12, 3.0, 3.5, peak=0.75, mean=0.5)
+    folder = qupath(finished(tmp_path / "r.zarr", images, ONE[:, :10, :10], instances=(instance,)))
     (tissue,) = features(folder / "tissue.geojson")
     assert tissue["properties"]["classification"]["name"] == "tissue: 1"
+    assert tissue["properties"]["measurements"] == {"Area µm^2": 1600 * MPP**2}  # the table is not the tissue's
     assert len(features(folder / "objects.geojson")) == 3
 
 

@@ -14,7 +14,7 @@ from xaipipe.display import coloured
 from xaipipe_export.exporter import Exporter
 from xaipipe_export.geojson import write_geojson
 from xaipipe_export.ome_tiff import write_ome_tiff, write_rgb_tiff
-from xaipipe_export.result import Image, Result
+from xaipipe_export.result import SEGMENTATION, Image, Result
 
 
 class QuPath(Exporter):
@@ -32,7 +32,7 @@ class QuPath(Exporter):
         write_rgb_tiff(place / "heatmap-rgb.ome.tif", heatmap, result.mpp, lambda box: _colours(box, heatmap))
         counts = {}
         for name, labels in result.labels.items():
-            main = name == "segmentation"
+            main = name == SEGMENTATION
             file = "objects.geojson" if main else f"{name}.geojson"
             shown = result.target if main else name
             counts[file] = write_geojson(place / file, result, labels, self.params.objects, shown)
