@@ -38,7 +38,7 @@ class Heat:
         first, last = self._cell(0, top), min(self._cell(0, top + count) + 1, self.level.height)
         at_once = max(_CELLS_AT_ONCE // self.level.width, 1)
         for y in range(first, last, at_once):
-            values = self._values(y, 0, min(at_once, last - y), self.level.width)
+            values = self._values(y, min(at_once, last - y))
             rows = self._pixels(0, np.arange(y, y + len(values))) - top
             inside = (rows >= 0) & (rows < count)
             _keep_strongest(result, values[inside], rows[inside], columns)
@@ -48,7 +48,7 @@ class Heat:
         scale = (self.level.span / self.step[0], self.level.span / self.step[1])
         first, last = (self._cell(0, edge) for edge in (top, top + count))
         y = max(first - 2, 0)
-        values = self._values(y, 0, last + 2 - y, self.level.width)
+        values = self._values(y, last + 2 - y)
         # from cells to pixels of the picture, both by their centres
         offset = tuple(
             (self.level.corner[axis] + (start + 0.5) * self.level.span) / self.step[axis] - 0.5
@@ -57,9 +57,9 @@ class Heat:
         grid = Grid(scale, (offset[0], offset[1]))
         return to_pixels(torch.from_numpy(values)[None, None], grid, (count, self.width), (top, 0))[0, 0].numpy()
 
-    def _values(self, y: int, x: int, h: int, w: int) -> np.ndarray:
-        """All channels together."""
-        return np.nan_to_num(self.level.read(y, x, h, w)).sum(axis=0, dtype=np.float32)
+    def _values(self, y: int, h: int) -> np.ndarray:
+        """Rows of the map, all channels together."""
+        return np.nan_to_num(self.level.read(y, 0, h, self.level.width)).sum(axis=0, dtype=np.float32)
 
     def _pixels(self, axis: int, cells: np.ndarray) -> np.ndarray:
         """The pixel that holds each cell's centre; the last holds what reaches beyond."""

@@ -64,9 +64,14 @@ def _entries(folder: Path) -> set[str]:
 def _replace(output: Path, beside: Path) -> None:
     """What stood there goes only when the new one is complete."""
     old = output.with_name(f".{output.name}.{os.getpid()}.old")
-    if output.is_dir():
+    if output.is_dir():  # which cannot be replaced in one step, as a file can
         output.replace(old)
-    beside.replace(output)
+    try:
+        beside.replace(output)
+    except OSError:
+        if old.exists():
+            old.replace(output)
+        raise
     _remove(old)
 
 
