@@ -49,6 +49,7 @@ def test_every_block_is_of_a_kind_that_is_run_here() -> None:
         "xaipipe run",
         "xaipipe resume",
         "xaipipe verify",
+        "xaipipe export",
         "xaipipe explain",
         "xaipipe methods",
         "xaipipe --plugin",
@@ -71,8 +72,10 @@ def test_the_toml_example_runs(here: Path, slide: Path) -> None:
             assert main(command.split()[1:]) == 0
     assert (here / "slide.zarr" / "instances.csv").is_file()
     for command in commands():
-        if command.startswith(("xaipipe resume", "xaipipe verify")):
+        if command.startswith(("xaipipe resume", "xaipipe verify", "xaipipe export")):
             assert main(command.split()[1:]) == 0
+    assert (here / "slide-qupath" / "objects.geojson").is_file()
+    assert (here / "slide-heat.png").is_file()
 
 
 def test_the_plugin_runs(here: Path) -> None:

@@ -37,10 +37,15 @@ class Picture:
         return bytes(imagecodecs.png_encode(np.ascontiguousarray(self.rgb), level=6))
 
 
-def coloured(values: np.ndarray[Any, Any], limit: float | None = None) -> np.ndarray[Any, Any]:
-    """uint8 colours of a map [h, w]: diverging about zero where values are signed, else dark to bright."""
+def coloured(
+    values: np.ndarray[Any, Any], limit: float | None = None, signed: bool | None = None
+) -> np.ndarray[Any, Any]:
+    """uint8 colours of a map [h, w]: diverging about zero where values are signed, else dark to bright.
+
+    `signed` is for parts of a map, which do not know of each other.
+    """
     limit = limit or display_limit(values)
-    if values.min(initial=0) < 0:
+    if values.min(initial=0) < 0 if signed is None else signed:
         return _ramp(_SIGNED, (values / limit + 1) / 2)
     return _ramp(_HEAT, values / limit)
 
@@ -51,12 +56,15 @@ def display_limit(values: np.ndarray[Any, Any]) -> float:
 
 
 def overlay(
-    rgb: np.ndarray[Any, Any], values: np.ndarray[Any, Any], limit: float | None = None
+    rgb: np.ndarray[Any, Any],
+    values: np.ndarray[Any, Any],
+    limit: float | None = None,
+    signed: bool | None = None,
 ) -> np.ndarray[Any, Any]:
     """A map [h, w] over a picture [h, w, 3]: the stronger the evidence, the more of its colour."""
     limit = limit or display_limit(values)
     strength = np.clip(np.abs(values) / limit, 0, 1)[..., None] * 0.75
-    blended: np.ndarray[Any, Any] = np.rint(rgb * (1 - strength) + coloured(values, limit) * strength)
+    blended: np.ndarray[Any, Any] = np.rint(rgb * (1 - strength) + coloured(values, limit, signed) * strength)
     return blended.astype(np.uint8)
 
 

@@ -64,7 +64,7 @@ def report_header(run: Run) -> str | list[str] | None:
 
 @hookspec(firstresult=True)
 def run_pipeline(run: Run) -> bool | None:
-    """Execute a run: all its regions, both passes. Return True when done.
+    """Execute a run: all its regions, both passes, and what the store derives of them. Return True when done.
 
     Fires once a run; the first answer that is not None is taken. The local executor answers last, so that a
     plugin can execute runs elsewhere.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from xaipipe.models.model import Model
     from xaipipe.models.preprocess import Preprocess
-    from xaipipe.running.layout import ArraySpec, Layout
+    from xaipipe.running.layout import Layout
     from xaipipe.running.manifest import PlanRecord
     from xaipipe.running.run import Run
 
@@ -205,9 +205,13 @@ class Store(Stage):
     def release(self) -> None:
         """Let go of the output, however the run ended."""
 
-    def more_arrays(self, slide: Slide) -> tuple[ArraySpec, ...]:
-        """Arrays that the store wants beside the map and its labels: copies of the slide's levels."""
-        return ()
+    def extended(self, layout: Layout, slide: Slide) -> Layout:
+        """The layout with what the store wants beside maps and labels.
+
+        Copies of the slide's levels become arrays with the role `image`, in the order of the levels; what the store
+        makes of other arrays becomes `derived`.
+        """
+        return layout
 
     @abstractmethod
     def create(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
@@ -224,6 +228,13 @@ class Store(Stage):
     @abstractmethod
     def commit(self, array: str, region: Region, data: np.ndarray[Any, Any]) -> Receipt:
         """Write one region [C, h, w] of one array whole; called from several threads."""
+
+    def derive(self, array: str, region: Region) -> np.ndarray[Any, Any]:
+        """One region [C, h, w] of a derived array, made of what is committed; called from several threads.
+
+        Arrays come in the order of the layout's `derived`, each when those before it are committed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has derived arrays but does not say how they are made")
 
     @abstractmethod
     def remember(self, name: str, value: Any) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 _DROPPED_BITS = 10
+_ZERO = 0x80000000 >> _DROPPED_BITS
+"""The bin of 0."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Histogram:
                 counts[np.searchsorted(bins, one.bins)] += one.counts
             total = cls(bins, counts)
         return total
+
+    def without_zeros(self) -> Histogram:
+        """The same but for the values that are 0 (and the smallest subnormals, which share their bin)."""
+        other = self.bins != _ZERO
+        return Histogram(self.bins[other], self.counts[other])
 
     @property
     def count(self) -> int:
@@ -78,5 +85,5 @@ def _upper_edges(bins: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     ordered = (bins.astype(np.uint32) << _DROPPED_BITS) | np.uint32((1 << _DROPPED_BITS) - 1)
     bits = np.where(ordered >> 31, ordered & np.uint32(0x7FFFFFFF), ~ordered)
     edges = bits.view(np.float32).copy()
-    edges[bins == 0x80000000 >> _DROPPED_BITS] = 0.0
+    edges[bins == _ZERO] = 0.0
     return edges

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS shard (
     array TEXT, row_ INTEGER, column_ INTEGER, y INTEGER, x INTEGER, h INTEGER, w INTEGER,
     path TEXT, bytes INTEGER, sha256 TEXT, plan TEXT, doubt TEXT, PRIMARY KEY (array, row_, column_));
+CREATE TABLE IF NOT EXISTS origin (
+    array TEXT, row_ INTEGER, column_ INTEGER, sha256 TEXT, PRIMARY KEY (array, row_, column_));
 CREATE TABLE IF NOT EXISTS unreadable (
     array TEXT, row_ INTEGER, column_ INTEGER, region_y INTEGER, region_x INTEGER, region_h INTEGER, region_w INTEGER,
     level INTEGER, y INTEGER, x INTEGER, h INTEGER, w INTEGER, reason TEXT);
@@ -54,19 +56,33 @@ class Ledger:
         rows = self._run("SELECT value FROM fact WHERE name = ?", (name,))
         return json.loads(rows[0][0]) if rows else None
 
-    def record(self, receipt: Receipt, plan: str) -> None:
+    def record(self, receipt: Receipt, plan: str, origin: str | None = None) -> None:
+        """A shard's row; with the hash of what it was made of, where it was made of other shards."""
         region = receipt.region
         box = (region.row, region.column, region.y, region.x, region.h, region.w)
         content = (receipt.path, receipt.bytes, receipt.sha256, plan, None)
-        self._run(f"INSERT OR REPLACE INTO shard VALUES ({', '.join('?' * 12)})", (receipt.array, *box, *content))
+        with self._transaction():
+            rows = f"INSERT OR REPLACE INTO shard VALUES ({', '.join('?' * 12)})"
+            self._db.execute(rows, (receipt.array, *box, *content))
+            if origin is not None:
+                key = (receipt.array, region.row, region.column)
+                self._db.execute("INSERT OR REPLACE INTO origin VALUES (?, ?, ?, ?)", (*key, origin))
+
+    def origin(self, array: str, region: Region) -> str | None:
+        """The hash of what a committed shard was made of."""
+        query = "SELECT sha256 FROM origin WHERE array = ? AND row_ = ? AND column_ = ?"
+        rows = self._run(query, (array, region.row, region.column))
+        return rows[0][0] if rows else None
 
     def receipt(self, array: str, region: Region) -> Receipt | None:
         query = "SELECT * FROM shard WHERE array = ? AND row_ = ? AND column_ = ?"
         rows = self._run(query, (array, region.row, region.column))
         return _receipt(rows[0]) if rows else None
 
-    def receipts(self) -> list[Receipt]:
-        return [_receipt(row) for row in self._run("SELECT * FROM shard ORDER BY array, row_, column_")]
+    def receipts(self, array: str | None = None) -> list[Receipt]:
+        """Of all arrays, or of one."""
+        query = "SELECT * FROM shard WHERE ?1 IS NULL OR array = ?1 ORDER BY array, row_, column_"
+        return [_receipt(row) for row in self._run(query, (array,))]
 
     def distrust(self, array: str, reason: str, region: Region | None = None) -> None:
         """One region, or all, until it is recorded again."""
@@ -99,14 +115,25 @@ class Ledger:
 
     def keep_files(self, files: Mapping[str, bytes]) -> None:
         """The result's small files, whole, so that they can be put back."""
-        with self._lock, _worded(self.path):
-            self._db.execute("BEGIN")
+        with self._transaction():
             self._db.execute("DELETE FROM file")
             self._db.executemany("INSERT INTO file VALUES (?, ?)", files.items())
-            self._db.execute("COMMIT")
 
     def files(self) -> dict[str, bytes]:
         return dict(self._run("SELECT path, content FROM file ORDER BY path"))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing."""
+        with self._lock, _worded(self.path):
+            self._db.execute("BEGIN")
+            try:
+                yield
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
 
     def _run(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
         with self._lock, _worded(self.path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,16 +14,19 @@ import numpy as np
 import zarr
 from pydantic import Field
 
-from xaipipe import Histogram, Instance, Receipt, Region, Slide, Store, StoreParams, Unreadable, UsageError
-from xaipipe.running.layout import ArraySpec, Layout
+from xaipipe import Instance, Receipt, Region, Slide, Store, StoreParams, Unreadable, UsageError
+from xaipipe.running.layout import Layout
 from xaipipe.running.manifest import PlanRecord
 from xaipipe_store import ngff
-from xaipipe_store.arrays import array_path, create_collection, image_specs
+from xaipipe_store.arrays import array_path, create_collection, series
 from xaipipe_store.durable import DurableStore, sync_folder, write_durably
 from xaipipe_store.identity import require_same
 from xaipipe_store.ledger import Ledger, ledger_path
 from xaipipe_store.lock import OutputLock
+from xaipipe_store.ome_xml import ome_xml
+from xaipipe_store.origins import Origins
 from xaipipe_store.ownership import check_claim, is_ours, storage_errors
+from xaipipe_store.pyramid import DISPLAY, derived_specs, image_specs
 from xaipipe_store.table import instance_table, unreadable_table
 from xaipipe_store.verify import COMPLETE, completion, damage_of, damaged_files, small_files
 
@@ -46,6 +51,7 @@ class OmeZarr(Store):
             "reference", description="copy every level of the slide into the result, or only name its file"
         )
         chunk: int = Field(512, ge=8, description="largest side of a chunk inside a shard, in cells")
+        smallest_level: int = Field(512, ge=16, description="pyramids go down to a level whose sides are no longer")
 
     _held: OutputLock | None = None
     _ledger: Ledger | None = None
@@ -66,8 +72,13 @@ class OmeZarr(Store):
             if held is not None:
                 held.release()
 
-    def more_arrays(self, slide: Slide) -> tuple[ArraySpec, ...]:
-        return image_specs(slide) if self.params.image == "copy" else ()
+    def extended(self, layout: Layout, slide: Slide) -> Layout:
+        smallest = self.params.smallest_level
+        images = list(image_specs(slide, layout.downsample, smallest)) if self.params.image == "copy" else []
+        copied = (spec for spec, is_own in images if is_own)
+        built = (spec for spec, is_own in images if not is_own)
+        arrays = (*layout.arrays, *copied)
+        return replace(layout, arrays=arrays, derived=(*built, *derived_specs(layout.arrays, smallest)))
 
     def create(self, layout: Layout, slide: Slide, record: PlanRecord) -> None:
         with storage_errors(self.output):
@@ -83,6 +94,9 @@ class OmeZarr(Store):
             self._book.write_fact("plan", record.plan)
             self._zarr = DurableStore(self.output)
             create_collection(self._zarr, layout, slide, self.params.chunk)
+            images = {name: levels[0] for name, levels in series(layout).items()}
+            xml = ome_xml(images, layout, f"xaipipe {version('xaipipe')}")
+            write_durably(self.output / "OME" / "METADATA.ome.xml", xml)
             sync_folder(self.output.absolute().parent)
             self._book.write_fact("created", True)
         self._open_arrays(layout, record)
@@ -108,7 +122,16 @@ class OmeZarr(Store):
         receipt = self._book.receipt(array, region)
         if receipt is None:
             return "it was never committed"
-        return self._book.doubt(array, region) or damage_of(self.output, receipt)
+        doubt = self._book.doubt(array, region)
+        if doubt is not None:
+            return doubt
+        if array in self._origins and self._book.origin(array, region) != self._origins.origin(array, region):
+            return "what it was made of changed"
+        return damage_of(self.output, receipt)
+
+    def derive(self, array: str, region: Region) -> np.ndarray:
+        rows = ngff.chunk_side(self._layout.array(array).shard, self.params.chunk)
+        return self._origins.make(array, region, rows)
 
     def commit(self, array: str, region: Region, data: np.ndarray) -> Receipt:
         y, x, h, w = self._layout.array(array).cells(region)
@@ -121,7 +144,9 @@ class OmeZarr(Store):
             stored[(..., slice(y, y + h), slice(x, x + w))] = data if stored.ndim == 3 else data.reshape(h, w)
         written = self._zarr.written.pop(path)
         receipt = Receipt(array, region, path, written.bytes, written.sha256)
-        self._book.record(receipt, self._record.plan)
+        origin = self._origins.origin(array, region) if array in self._origins else None
+        self._book.record(receipt, self._record.plan, origin)
+        self._origins.changed(array)
         return receipt
 
     def remember(self, name: str, value: Any) -> None:
@@ -151,8 +176,11 @@ class OmeZarr(Store):
             for spec in self._layout.arrays:
                 if spec.role == "heatmap":
                     group = root[spec.name]
-                    histogram = Histogram.merged(self._histograms(spec))
-                    group.update_attributes(ngff.with_display(group.attrs.asdict(), spec, histogram))
+                    window = self._origins.window(spec.name)
+                    group.update_attributes(ngff.with_window(group.attrs.asdict(), spec, window))
+            if DISPLAY in self._origins:
+                group = root[DISPLAY]
+                group.update_attributes(ngff.with_display(group.attrs.asdict(), self._origins.window("heatmap")))
             if any(spec.name == "segmentation" for spec in self._layout.arrays):
                 write_durably(self.output / "instances.csv", instance_table(instances, self._layout))
             self._list_unreadable()
@@ -182,8 +210,6 @@ class OmeZarr(Store):
         root = zarr.open_group(self._zarr, mode="r+")
         # a setting of the opened array, not of its metadata: shards that hold nothing are written all the same
         always = {"write_empty_chunks": True}
-        self._arrays = {spec.name: root[array_path(spec)].with_config(always) for spec in layout.arrays}
-
-    def _histograms(self, spec: ArraySpec) -> Iterator[Histogram]:
-        for region in spec.regions():
-            yield Histogram.of(self.read(spec.name, *spec.cells(region)))
+        specs = (*layout.arrays, *layout.derived)
+        self._arrays = {spec.name: root[array_path(spec)].with_config(always) for spec in specs}
+        self._origins = Origins(layout, self._book, self.read)

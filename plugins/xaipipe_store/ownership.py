@@ -13,8 +13,9 @@ from xaipipe import StorageError, UsageError
 from xaipipe.outputs import check_replaceable
 from xaipipe_store.ledger import ledger_path
 
-_OUR_ENTRIES = {"zarr.json", ".zarr.json.partial", "OME", "image", "raw", "heatmap", "instances.csv"}
-_OUR_ENTRIES |= {".instances.csv.partial", "unreadable.csv", ".unreadable.csv.partial", "COMPLETE", ".COMPLETE.partial"}
+_OUR_ENTRIES = {"zarr.json", ".zarr.json.partial", "OME", "image", "raw", "heatmap", "heatmap_display"}
+_OUR_ENTRIES |= {"instances.csv", ".instances.csv.partial", "unreadable.csv", ".unreadable.csv.partial"}
+_OUR_ENTRIES |= {"COMPLETE", ".COMPLETE.partial"}
 _SQLITE = b"SQLite format 3\0"
 
 

@@ -65,3 +65,11 @@ def test_a_narrow_distribution_is_cut_where_it_was_asked(share: float) -> None:
     values = np.random.default_rng(0).normal(100, 0.2, 20_000).astype(np.float32)
     cut = Histogram.of(values).percentile(share)
     assert abs((values <= cut).mean() * 100 - share) < 2
+
+
+def test_zeros_can_be_left_out() -> None:
+    values = np.asarray([0.0, -0.0, 0.0, -1.5, 2.0, 3.0], np.float32)
+    left = Histogram.of(values).without_zeros()
+    assert left.count == 3
+    assert left.percentile(100) == Histogram.of(values).percentile(100)
+    assert left.percentile(34) == Histogram.of(values[-2:]).percentile(0)

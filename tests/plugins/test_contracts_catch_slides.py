@@ -369,6 +369,7 @@ STORES: list[tuple[type[OmeZarr], str]] = [
     (DistrustsEverything, "test_what_is_distrusted_is_missing_until_it_is_committed_again"),
     (SignsEachResume, "test_a_result_that_went_on_has_the_same_bytes"),
     (MixesPlans, "test_another_plan_may_not_go_on"),
+    (TrustsTheDisk, "test_derived_arrays_follow_what_they_are_made_of"),
     (MakesAFolderAtOnce, "test_claim_changes_nothing"),
     (TakesAnyPlace, "test_claim_refuses_what_is_not_ours"),
     (OverwritesUnasked, "test_claim_asks_before_it_overwrites_ours"),

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import zarr
-from ome_zarr_models.v05 import BioFormats2Raw, Image, ImageLabel, Labels
+from ome_zarr_models.v05 import Image, ImageLabel, Labels
 
+from tests.standards import check_standards
 from xaipipe import Grid, Slide, Store
-from xaipipe.running.layout import STATUS, ArraySpec, Layout
+from xaipipe.running.layout import STATES, STATUS, ArraySpec, Layout
 from xaipipe.running.manifest import PlanRecord
 from xaipipe.running.tiling import Tiling
 from xaipipe.testing import MemorySlide, StoreContract
@@ -51,7 +52,7 @@ def written(output: Path, layout: Layout, slide: Slide, image: str = "copy") -> 
     """A finished result whose maps hold 1, 2, 3, …"""
     store = OmeZarr(shard=16, image=image)
     store.claim(output)
-    layout = replace(layout, arrays=(*layout.arrays, *store.more_arrays(slide)))
+    layout = store.extended(layout, slide)
     store.create(layout, slide, PlanRecord({}, None))
     for spec in (spec for spec in layout.arrays if spec.role != "image"):
         values = np.arange(1, spec.height * spec.width + 1).reshape(1, spec.height, spec.width).astype(spec.dtype)
@@ -59,10 +60,13 @@ def written(output: Path, layout: Layout, slide: Slide, image: str = "copy") -> 
             y, x, h, w = spec.cells(region)
             if h and w:
                 store.commit(spec.name, region, values[:, y : y + h, x : x + w])
-    for spec in store.more_arrays(slide):
+    for level, spec in enumerate(spec for spec in layout.arrays if spec.role == "image"):
         for region in spec.regions():
-            pixels = slide.read(int(spec.name[-1]), region.y, region.x, region.h, region.w)
+            pixels = slide.read(level, region.y, region.x, region.h, region.w)
             store.commit(spec.name, region, np.moveaxis(pixels, 2, 0))
+    for spec in layout.derived:
+        for region in spec.regions():
+            store.commit(spec.name, region, store.derive(spec.name, region))
     store.finish({"settings": {}}, ())
     store.release()
     return store
@@ -76,14 +80,12 @@ def result(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "result.zarr"
 
 
-def test_collection_is_valid(result: Path) -> None:
-    collection = BioFormats2Raw.from_zarr(zarr.open_group(result, mode="r"))
-    assert collection.ome_attributes.version == "0.5"
-    series = zarr.open_group(result / "OME", mode="r").attrs["ome"]["series"]
-    assert series == [*(["image"] if (result / "image").exists() else []), "raw", "heatmap"]
+def test_the_collection_and_all_in_it_are_what_the_standard_says(result: Path) -> None:
+    copied = ["image"] if (result / "image").exists() else []
+    assert check_standards(result) == [*copied, "raw", "heatmap", "heatmap_display"]
 
 
-def test_every_image_is_valid(result: Path) -> None:
+def test_axes_are_in_micrometres(result: Path) -> None:
     for name in zarr.open_group(result / "OME", mode="r").attrs["ome"]["series"]:
         image = Image.from_zarr(zarr.open_group(result / name, mode="r"))
         (multiscale,) = image.ome_attributes.multiscales
@@ -91,14 +93,11 @@ def test_every_image_is_valid(result: Path) -> None:
         assert [axis.unit for axis in multiscale.axes][1:] == ["micrometer", "micrometer"]
 
 
-def test_labels_are_valid_and_found_from_their_image(result: Path) -> None:
-    parent = result / "heatmap"
-    labels = Labels.from_zarr(zarr.open_group(parent / "labels", mode="r"))
-    assert list(labels.ome_attributes.labels) == ["segmentation"]
-    label = ImageLabel.from_zarr(zarr.open_group(parent / "labels" / "segmentation", mode="r"))
-    assert label.ome_attributes.image_label.source.image == "../../"
-    stored = zarr.open_array(parent / "labels" / "segmentation" / "0", mode="r")
-    assert stored.dtype == np.uint32
+def test_labels_are_found_from_their_image(result: Path) -> None:
+    group = zarr.open_group(result / "heatmap" / "labels", mode="r")
+    assert group.attrs["ome"]["labels"] == ["segmentation"]
+    assert group["segmentation"].attrs["ome"]["image-label"]["source"] == {"image": "../../"}
+    assert group["segmentation/0"].dtype == np.uint32
 
 
 def test_labels_with_names_say_them_and_lie_on_their_own_grid(tmp_path: Path) -> None:
@@ -110,7 +109,7 @@ def test_labels_with_names_say_them_and_lie_on_their_own_grid(tmp_path: Path) ->
     output = tmp_path / "result.zarr"
     store = OmeZarr(shard=16)
     store.claim(output)
-    store.create(replace(layout, arrays=(*layout.arrays, mask)), slide, PlanRecord({}, None))
+    store.create(store.extended(replace(layout, arrays=(*layout.arrays, mask)), slide), slide, PlanRecord({}, None))
     values = (np.arange(56) % 3).astype(np.uint8).reshape(1, 7, 8)
     for region in mask.regions():
         store.commit("tissue", region, values)
@@ -161,16 +160,16 @@ def test_a_cell_lies_where_the_pixel_it_explains_lies(tmp_path: Path, level: int
     for pixel in ((0, 0), (5, 9)):
         expected = tuple(MPP * level_0(p, downsample) for p in pixel)
         assert micrometres(labels, 0, *pixel) == pytest.approx(expected, abs=1e-12)
-        for copied, size in enumerate(slide.levels):
-            expected = tuple(MPP * level_0(p, size.downsample) for p in pixel)
+        for copied, span in enumerate((1.0, 2.0, 4.0)):  # the slide's own, one that it lacks, its own
+            expected = tuple(MPP * level_0(p, span) for p in pixel)
             assert micrometres(output / "image", copied, *pixel) == pytest.approx(expected, abs=1e-12)
 
 
 def test_slide_is_copied_to_the_byte(tmp_path: Path) -> None:
     slide = MemorySlide.striped(64, 80)
     written(tmp_path / "result.zarr", layout_on(0, slide, Grid()), slide)
-    for index, level in enumerate(slide.levels):
-        copied = zarr.open_array(tmp_path / "result.zarr" / "image" / str(index), mode="r")[:]
+    for index, (name, level) in enumerate(zip("02", slide.levels, strict=True)):
+        copied = zarr.open_array(tmp_path / "result.zarr" / "image" / name, mode="r")[:]
         np.testing.assert_array_equal(np.moveaxis(copied, 0, 2), slide.read(index, 0, 0, level.height, level.width))
 
 
@@ -194,13 +193,14 @@ def test_display_window_holds_the_values(result: Path) -> None:
 def test_status_labels_lie_on_the_maps_cells_and_are_named(tmp_path: Path) -> None:
     slide = MemorySlide.striped(64, 80)
     layout = layout_on(0, slide, Grid((4.0, 4.0), (1.5, 1.5)))
-    status = replace(layout.arrays[0], name=STATUS, role="labels", channels=("status",), dtype="uint8")
+    status = replace(layout.arrays[0], name=STATUS, role="labels", channels=("status",), dtype="uint8", classes=STATES)
     written(tmp_path / "result.zarr", replace(layout, arrays=(*layout.arrays, status)), slide)
     parent = tmp_path / "result.zarr" / "heatmap"
     labels = Labels.from_zarr(zarr.open_group(parent / "labels", mode="r"))
     assert list(labels.ome_attributes.labels) == ["segmentation", "status"]
     label = ImageLabel.from_zarr(zarr.open_group(parent / "labels" / "status", mode="r"))
-    assert [(one.label_value, one.name) for one in label.ome_attributes.image_label.properties] == [
+    assert [(one.label_value, one.model_extra["name"]) for one in label.ome_attributes.image_label.properties] == [
+        (0, "background"),
         (1, "explained"),
         (2, "unreadable"),
     ]

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import ome_zarr_models.v05 as ngff
+import openslide
 import pytest
 import zarr
 
 import xaipipe
 from tests.running.slides import write_tiled
+from tests.standards import check_standards
+from xaipipe.cli.main import main
 from xaipipe.models.sources import ModelSettings, load_model
 from xaipipe.slides import open_slide
 from xaipipe_tiles.stains.reinhard import Reinhard
@@ -62,8 +64,7 @@ def test_a_real_slide_runs_end_to_end(model: xaipipe.Model, data: Path, tmp_path
     slide = data / "slides" / "cmu-1-small-region.svs"
     summary = xaipipe.Pipeline(tables, model=model).run(slide, tmp_path / "out.zarr")
     root = zarr.open_group(tmp_path / "out.zarr", mode="r")
-    for image in ("image", "raw", "heatmap"):
-        ngff.Image.from_zarr(root[image])
+    assert check_standards(tmp_path / "out.zarr") == ["image", "raw", "heatmap", "heatmap_display"]
     values = root["heatmap/0"][:]
     assert summary.tiles > 0
     assert np.isfinite(values).any()
@@ -72,6 +73,10 @@ def test_a_real_slide_runs_end_to_end(model: xaipipe.Model, data: Path, tmp_path
     expected = open_slide(xaipipe.Registry(), slide)
     np.testing.assert_array_equal(np.moveaxis(pixels, 0, -1), expected.read(0, 1000, 1000, 64, 64))
     expected.close()
+    assert main(["export", str(tmp_path / "out.zarr"), "--to", "qupath", "-o", str(tmp_path / "qp")]) == 0
+    with openslide.OpenSlide(slide) as read, openslide.OpenSlide(tmp_path / "qp" / "heatmap-rgb.ome.tif") as heat:
+        sides = [float(one.properties["openslide.mpp-x"]) * one.dimensions[0] for one in (read, heat)]
+    assert sides[1] == pytest.approx(sides[0], rel=0.02)  # both cover the same micrometres
 
 
 def test_an_exact_run_of_a_real_slide_equals_one_pass_over_all_of_it(

@@ -66,7 +66,7 @@ def test_all_that_it_says_is_in_the_result(tmp_path: Path, monkeypatch: pytest.M
     root = run(tmp_path, monkeypatch)
     np.testing.assert_array_equal(root["heatmap/labels/zones/0"][:], MASK.labels)
     manifest = root.attrs["xaipipe"]
-    assert manifest["background"] == {"empty": 2}
+    assert manifest["tiles"]["background"] == {"empty": 2}
     assert manifest["findings"]["zones"] == {"first": 0.5, "of": [1, 2]}
     assert np.isnan(root["heatmap/0"][0, :16, :16]).all()
 

@@ -64,7 +64,7 @@ def test_reading_explaining_and_writing_run_in_threads_of_their_own(tmp_path: Pa
     pipeline.registry.hooks.register(threads)
     with pipeline.claimed(tmp_path / "out.zarr"):
         pipeline.execute(run)
-    assert threads.seen == {"load": {"read"}, "explain": {"MainThread"}, "store": {"write"}}
+    assert threads.seen == {"load": {"read"}, "explain": {"MainThread"}, "store": {"write", "pyramid"}}
 
 
 def test_a_slide_that_breaks_while_it_is_read_loses_the_broken_tiles(tmp_path: Path) -> None:

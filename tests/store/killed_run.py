@@ -37,6 +37,6 @@ class Killer:
 if __name__ == "__main__":
     slide, output, event = sys.argv[1:]
     killer = Killer(int(event))
-    for owner, name in ((os, "fsync"), (Path, "replace"), (Ledger, "_run")):
+    for owner, name in ((os, "fsync"), (Path, "replace"), (Ledger, "_run"), (Ledger, "_transaction")):
         killer.wrap(owner, name)
     pipeline().run(slide, output)

@@ -11,7 +11,7 @@ CENTRES = [(40, 60), (64, 128), (130, 126), (191, 30)]
 CHAIN = {
     "postprocess": [{"method": "smooth"}],
     "segment": [{"method": "threshold"}, {"method": "components"}],
-    "store": {"image": "copy"},
+    "store": {"image": "copy", "smallest_level": 64},
 }
 
 

@@ -46,7 +46,7 @@ def test_the_mask_is_kept_where_it_lies(slide: Path, tmp_path: Path) -> None:
     segment = [{"method": "threshold"}]
     root = run(slide, tmp_path / "out.zarr", segment=segment, preprocess={"mpp": MPP})
     labels = root["heatmap/labels"]
-    assert list(Labels.from_zarr(labels).ome_attributes.labels) == ["segmentation", "tissue"]
+    assert list(Labels.from_zarr(labels).ome_attributes.labels) == ["segmentation", "status", "tissue"]
     described = ImageLabel.from_zarr(labels["tissue"]).ome_attributes
     names = [one.model_extra["name"] for one in described.image_label.properties]
     assert names == ["glass", "tissue", "pen", "out of focus"]
@@ -66,22 +66,21 @@ def test_skipped_tiles_have_no_values_and_the_manifest_says_what_they_are(slide:
     assert np.isnan(values[:, : 128 // 4]).all()
     assert np.isnan(values[:, 384 // 4 :]).all()
     manifest = root.attrs["xaipipe"]
-    assert manifest["background"] == {"glass": 12, "pen": 12}
-    assert manifest["plan"]["background_tiles_skipped"] == 24
+    assert manifest["tiles"]["background"] == {"glass": 12, "pen": 12}
     shares = manifest["findings"]["tissue"]
     assert (shares["glass"], shares["tissue"], shares["pen"]) == pytest.approx((0.25, 0.5, 0.25), abs=0.02)
 
 
 def test_without_a_search_no_mask_is_kept(slide: Path, tmp_path: Path) -> None:
     root = run(slide, tmp_path / "out.zarr", load={"tissue": "off"})
-    assert "labels" not in root["heatmap"]
+    assert list(Labels.from_zarr(root["heatmap/labels"]).ome_attributes.labels) == ["status"]
     assert root.attrs["xaipipe"]["findings"] == {}
     assert not (tmp_path / "out.zarr" / "instances.csv").exists()
 
 
 def test_a_mask_without_segmenters_brings_no_table_of_objects(slide: Path, tmp_path: Path) -> None:
     root = run(slide, tmp_path / "out.zarr")
-    assert list(Labels.from_zarr(root["heatmap/labels"]).ome_attributes.labels) == ["tissue"]
+    assert list(Labels.from_zarr(root["heatmap/labels"]).ome_attributes.labels) == ["status", "tissue"]
     assert not (tmp_path / "out.zarr" / "instances.csv").exists()
 
 

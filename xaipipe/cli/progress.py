@@ -41,9 +41,8 @@ def progress_of(session: Session, run: Run) -> Iterator[None]:
             session.err.print(line, markup=False)
     quiet = session.json or not session.err.is_terminal
     with Progress(*columns, console=session.err, disable=quiet) as progress:
-        shards = sum(
-            1 for spec in run.plan.layout.arrays for planned in run.plan.regions if min(spec.cells(planned.region)[2:])
-        )
+        layout = run.plan.layout
+        shards = sum(1 for spec in (*layout.arrays, *layout.derived) for _ in spec.regions())
         hook = ProgressHook(
             progress,
             progress.add_task("explaining tiles", total=run.plan.tiles),

@@ -19,7 +19,7 @@ class ArraySpec:
     """One array [C, h, w] of a result, cut into shards of which each belongs to one region."""
 
     name: str
-    role: Literal["heatmap", "labels", "image"]
+    role: Literal["heatmap", "labels", "image", "display"]
     channels: tuple[str, ...]
     height: int
     width: int
@@ -34,9 +34,13 @@ class ArraySpec:
         """The array's own shards as regions, for arrays that have nothing to do with tiles."""
         for row in range(-(-self.height // self.shard)):
             for column in range(-(-self.width // self.shard)):
-                y, h = _span(row, self.shard, self.height)
-                x, w = _span(column, self.shard, self.width)
-                yield Region(row, column, y, x, h, w)
+                yield self.region(row, column)
+
+    def region(self, row: int, column: int) -> Region:
+        """One of the array's own shards as a region."""
+        y, h = _span(row, self.shard, self.height)
+        x, w = _span(column, self.shard, self.width)
+        return Region(row, column, y, x, h, w)
 
     def cells(self, region: Region) -> tuple[int, int, int, int]:
         """The box (y, x, h, w) of the array that a region owns; empty where no cell's centre lies in it."""
@@ -55,14 +59,16 @@ class Layout:
     """Level-0 pixels per pixel of the explained level."""
     mpp: float | None
     """Micrometres per level-0 pixel."""
+    derived: tuple[ArraySpec, ...] = ()
+    """What the store makes of the arrays: pyramids, copies for display. Each rests on those before it."""
 
     @property
-    def derived(self) -> tuple[ArraySpec, ...]:
+    def second_pass(self) -> tuple[ArraySpec, ...]:
         """Those that are made from the first map, in a second pass: neither copies nor what is said of the slide."""
         return tuple(array for array in self.arrays[1:] if array.role != "image" and not array.classes)
 
     def array(self, name: str) -> ArraySpec:
-        return next(array for array in self.arrays if array.name == name)
+        return next(array for array in (*self.arrays, *self.derived) if array.name == name)
 
 
 def _span(index: int, shard: int, length: int) -> tuple[int, int]:

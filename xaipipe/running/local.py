@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +17,7 @@ from xaipipe.running.layout import ArraySpec
 from xaipipe.running.masks import keep_masks
 from xaipipe.running.memory import return_large_buffers
 from xaipipe.running.patched import read_patched
-from xaipipe.running.quarantine import commit_noting, count_unreadable, distrust_derived
+from xaipipe.running.quarantine import commit, commit_noting, count_unreadable, distrust_derived
 from xaipipe.running.run import Run
 from xaipipe.running.selection import keep_selection
 from xaipipe.running.threads import overlapped, reading
@@ -41,6 +42,7 @@ class LocalExecutor:
             explain_exactly(run, run.plan.network)
         if run.config.postprocessors or run.config.segmenters:
             derive_regions(run)
+        derive_arrays(run)
         return True
 
     @hookimpl(trylast=True)
@@ -72,3 +74,17 @@ def copy_images(run: Run) -> None:
     with reading(run, "copy") as copiers:
         for parts in overlapped(copiers, lambda one: copy(*one), work, COMMITS_IN_FLIGHT):
             count_unreadable(run, parts)
+
+
+def derive_arrays(run: Run) -> None:
+    """Last of all what the store makes of the rest; an array begins when those before it are committed."""
+    store = run.config.store
+    with ThreadPoolExecutor(run.config.run.readers, "pyramid") as workers:
+        for spec in run.plan.layout.derived:
+
+            def derive(region: Region, spec: ArraySpec = spec) -> None:
+                if needed(run, spec.name, region):
+                    commit(run, spec.name, region, store.derive(spec.name, region))
+
+            for _ in overlapped(workers, derive, spec.regions(), COMMITS_IN_FLIGHT):
+                pass

@@ -72,5 +72,5 @@ class Plan:
         """Of all arrays, before compression."""
         return sum(
             len(array.channels) * array.height * array.width * np.dtype(array.dtype).itemsize
-            for array in self.layout.arrays
+            for array in (*self.layout.arrays, *self.layout.derived)
         )

@@ -183,8 +183,7 @@ def _layout(
         )
     arrays.append(replace(map_spec, name=STATUS, role="labels", channels=("status",), dtype="uint8", classes=STATES))
     arrays.extend(mask_spec(mask, downsample) for mask in masks)
-    arrays.extend(config.store.more_arrays(slide))
-    return Layout(tuple(arrays), tiling.level, downsample, slide.mpp)
+    return config.store.extended(Layout(tuple(arrays), tiling.level, downsample, slide.mpp), slide)
 
 
 def _try_later_stages(run: Run, probe: Explanation) -> None:

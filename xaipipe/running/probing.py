@@ -79,7 +79,7 @@ def memory_of(run: Run, layout: Layout, probe: Probe, wanted: int) -> Memory:
 
 def _deriving(run: Run, layout: Layout) -> int:
     """What the second pass takes for one region."""
-    labels = [spec for spec in layout.derived if spec.role == "labels"]
+    labels = [spec for spec in layout.second_pass if spec.role == "labels"]
     pixels = sum(_DERIVING_A_PIXEL * _cells(spec) for spec in labels)
     later = run.config.postprocessors or run.config.segmenters
     return pixels + (_DERIVING_A_CELL * _cells(layout.arrays[0]) if later else 0)

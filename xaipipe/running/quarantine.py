@@ -111,7 +111,7 @@ def commit_noting(run: Run, region: Region, arrays: Mapping[str, Any], parts: tu
 def distrust_derived(run: Run, reason: str = "parts of the map under it could not be read") -> None:
     """In a resumed run: what an earlier one made from the map is outdated when the map changes."""
     if run.resumed:
-        for spec in run.plan.layout.derived:
+        for spec in run.plan.layout.second_pass:
             run.config.store.distrust(spec.name, reason)
 
 

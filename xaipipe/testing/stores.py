@@ -215,6 +215,28 @@ class StoreContract(StageContract):
             store.reopen(_layout(), MemorySlide.striped(), other)
         assert _files(tmp_path / "result") == before
 
+    # -- what the store makes itself --------------------------------------------------------------
+
+    def test_derived_arrays_follow_what_they_are_made_of(self, tmp_path: Path) -> None:
+        slide = MemorySlide.striped()
+        with self.claimed(tmp_path / "result") as store:
+            layout = store.extended(_layout(), slide)
+            if not layout.derived:
+                pytest.skip("the store derives nothing")
+            store.create(layout, slide, _record())
+            for array, region, data in (*_work(), *_copies(layout, slide)):
+                store.commit(array, region, data)
+            for spec in layout.derived:
+                for region in spec.regions():
+                    assert store.missing(spec.name, region)
+                    made = store.derive(spec.name, region)
+                    store.commit(spec.name, region, made)
+                    assert store.missing(spec.name, region) is None
+                    np.testing.assert_array_equal(store.read(spec.name, *spec.cells(region)), made)
+            for array, region, data in _work():
+                store.commit(array, region, np.ones_like(data))
+            assert any(store.missing(spec.name, one) for spec in layout.derived for one in spec.regions())
+
     # -- receipts ---------------------------------------------------------------------------------
 
     def test_receipts_are_true(self, tmp_path: Path) -> None:
@@ -273,6 +295,13 @@ def _work() -> list[tuple[str, Region, Pixels]]:
             y, x, h, w = spec.cells(region)
             work.append((spec.name, region, _whole(spec)[:, y : y + h, x : x + w]))
     return work
+
+
+def _copies(layout: Layout, slide: MemorySlide) -> Iterator[tuple[str, Region, Pixels]]:
+    """Every region of the slide's levels that a store wants copied."""
+    for level, spec in enumerate(spec for spec in layout.arrays if spec.role == "image"):
+        for region in spec.regions():
+            yield spec.name, region, np.moveaxis(slide.read(level, region.y, region.x, region.h, region.w), 2, 0)
 
 
 def _whole(spec: ArraySpec) -> Pixels:

@@ -1,0 +1,1 @@
+"""The targets of `xaipipe export`, a file each."""
