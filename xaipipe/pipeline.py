@@ -114,7 +114,7 @@ class Pipeline:
         store = run.config.store
         run.seconds.clear()  # of the sample that the plan was made from
         begin = store.reopen if run.resumed else store.create
-        begin(run.plan.layout, run.plan.tiling.slide, record_of(run))
+        begin(run.plan.layout, run.plan.tiling.slide.original, record_of(run))
         with as_found(run.model.module):
             self.registry.hooks.hook.run_pipeline(run=run)
         findings, instances = found_by(run)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from xaipipe.errors import InputError, XaipipeError
 from xaipipe.registry import Registry
+from xaipipe.resolution import StatedResolution
+from xaipipe.stages import LoaderParams
 from xaipipe.types import Slide
 
 
@@ -39,3 +41,8 @@ def open_slide(registry: Registry, path: str | Path) -> Slide:
             where=path,
         )
     return slide
+
+
+def as_asked(slide: Slide, params: LoaderParams) -> Slide:
+    """The slide as the `[load]` table wants it seen."""
+    return slide if params.mpp is None else StatedResolution(slide, params.mpp)

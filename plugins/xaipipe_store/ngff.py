@@ -15,7 +15,7 @@ _LABEL_COLOUR = [255, 200, 0, 160]
 
 def collection(slide: Slide) -> dict[str, Any]:
     """The root: a collection of images, and the mark that it is ours."""
-    source = {"file": slide.path.name, "fingerprint": slide.fingerprint}
+    source = {"file": slide.name, "fingerprint": slide.fingerprint}
     return {"ome": {"version": VERSION, "bioformats2raw.layout": 3}, "xaipipe": {"source": source}}
 
 

@@ -125,7 +125,7 @@ def _whole(slide: Slide) -> np.ndarray[Any, Any]:
             "the image is too large to be explained at once",
             got=f"{level.width} × {level.height} pixels",
             expected=f"at most {_MOST_PIXELS} pixels",
-            where=slide.path,
+            where=slide,
             hint="`xaipipe run` explains it tile by tile",
         )
     return slide.read(0, 0, 0, level.height, level.width)

@@ -14,9 +14,11 @@ from xaipipe.running.run import Run
 def plan_facts(run: Run) -> dict[str, Any]:
     plan = run.plan
     return {
-        "slide": str(plan.tiling.slide.path),
+        "slide": str(plan.tiling.slide),
         "pixels": [plan.tiling.height, plan.tiling.width],
         "level": plan.tiling.level,
+        "mpp": _mpp(run),
+        "notes": list(plan.tiling.slide.notes),
         "tiles": plan.tiles,
         "background_tiles_skipped": plan.skipped,
         "tile_core": plan.tiling.core,
@@ -37,11 +39,11 @@ def print_plan(console: Console, run: Run) -> None:
     stages = [config.explainer.name, *(s.name for s in (*config.postprocessors, *config.segmenters))]
     share = plan.skipped / max(plan.tiles_in_all, 1)
     halo = f" with {plan.tiling.halo} px of context around" if plan.tiling.halo else ""
+    slide, mpp = plan.tiling.slide, _mpp(run)
+    at = f" at {mpp:.4g} µm per pixel" if mpp else ""
     rows = [
-        (
-            "slide",
-            f"{plan.tiling.slide.path.name}, level {plan.tiling.level}, {plan.tiling.height} × {plan.tiling.width} px",
-        ),
+        ("slide", f"{slide.name}, level {plan.tiling.level}{at}, {plan.tiling.height} × {plan.tiling.width} px"),
+        *(("note", note) for note in slide.notes),
         ("stages", " → ".join(["load", *stages, "store"])),
         ("tiles", f"{plan.tiles} of {plan.tiling.core} px{halo}; {plan.skipped} background skipped ({share:.0%})"),
         ("regions", f"{len(plan.regions)} of {plan.tiling.region} px"),
@@ -53,8 +55,14 @@ def print_plan(console: Console, run: Run) -> None:
         ("time", f"about {human_seconds(plan.seconds)} to explain, from {plan.sampled} timed tiles"),
     ]
     if plan.layer is not None:
-        rows.insert(4, ("layer", plan.layer))
+        rows.insert(len(rows) - 3, ("layer", plan.layer))
     print_rows(console, rows)
+
+
+def _mpp(run: Run) -> float | None:
+    """Micrometres per pixel of the explained level."""
+    layout = run.plan.layout
+    return layout.mpp * layout.downsample if layout.mpp else None
 
 
 def summary_facts(summary: Summary) -> dict[str, Any]:

@@ -25,13 +25,17 @@ def run(
     config: Annotated[Path, typer.Option(help="TOML file with the stages.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The OME-Zarr to write.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE")] = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="µm per level-0 pixel, where the file does not say; --set load.mpp=…")
+    ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Let a model that is code run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a result of ours.")] = False,
 ) -> None:
     """Explain a slide into an OME-Zarr, by the stages of a configuration."""
     session = session_of(context)
-    pipeline = Pipeline.from_toml(config, settings or [], registry=session.registry, trust=trust)
+    given = [*(settings or []), *([] if mpp is None else [f"load.mpp={mpp}"])]
+    pipeline = Pipeline.from_toml(config, given, registry=session.registry, trust=trust)
     if output is None and not dry_run:
         raise UsageError("no output is given", expected="-o NAME.zarr")
     with pipeline.claimed(output, overwrite=overwrite) if output else nullcontext():

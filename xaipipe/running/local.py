@@ -52,7 +52,7 @@ def needed(run: Run, array: str, region: Region) -> bool:
 
 def copy_images(run: Run) -> None:
     """The slide's own levels, where the store wants them."""
-    slide = run.plan.tiling.slide
+    slide = run.plan.tiling.slide.original
     specs = [spec for spec in run.plan.layout.arrays if spec.role == "image"]
     work = ((level, spec, region) for level, spec in enumerate(specs) for region in spec.regions())
 

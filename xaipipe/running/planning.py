@@ -10,22 +10,22 @@ from xaipipe.errors import BoundaryError, InputError, UsageError
 from xaipipe.models.model import Model
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.registry import Registry
+from xaipipe.resolution import at_resolution
 from xaipipe.running.assembly import Assembly
 from xaipipe.running.chain import final_map, fit_segmenters, map_item, segmented
 from xaipipe.running.layout import ArraySpec, Layout
 from xaipipe.running.plan import Plan, RegionPlan
 from xaipipe.running.run import Run
 from xaipipe.running.tiling import Lattice, Tiling, make_lattice, make_tiling
+from xaipipe.slides import as_asked
 from xaipipe.types import Explanation, Grid, Region, Slide, Tile
-
-_LEVEL_TOLERANCE = 0.05
 
 
 def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> Run:
     """A run that is ready to execute; whatever is wrong with its settings or its model shows here."""
     preprocess = required_preprocess(config, model)
-    level = choose_level(slide, preprocess)
     loader = config.loader.params
+    slide, level = at_resolution(as_asked(slide, loader), preprocess.mpp)
     tile = loader.tile or preprocess.size
     tiling = make_tiling(slide, level, tile, loader.overlap, config.store.params.shard)
     regions, tiles_in_all = _regions(config, tiling)
@@ -34,7 +34,7 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
     if not sample:
         raise InputError(
             "there is nothing to explain: every tile is background",
-            where=slide.path,
+            where=slide,
             hint='set [load] tissue = "off"',
         )
     probe, seconds = _probe(run, sample)
@@ -65,30 +65,6 @@ def required_preprocess(config: Config, model: Model) -> Preprocess:
             hint="or a dictionary PREPROCESS beside the factory",
         )
     return Preprocess.merged(model.preprocess, config.preprocess, "[preprocess]")
-
-
-def choose_level(slide: Slide, preprocess: Preprocess) -> int:
-    """The level at the model's resolution; the full one where the model does not ask for any."""
-    if preprocess.mpp is None:
-        return 0
-    if slide.mpp is None:
-        raise InputError(
-            "the model was trained at a resolution, but the slide does not say its own",
-            expected=f"a slide at {preprocess.mpp:g} µm per pixel",
-            where=slide.path,
-            hint="leave mpp out of [preprocess] to explain the slide at full resolution",
-        )
-    wanted = preprocess.mpp
-    resolutions = [slide.mpp * level.downsample for level in slide.levels]
-    nearest = min(range(len(resolutions)), key=lambda i: abs(resolutions[i] / wanted - 1))
-    if abs(resolutions[nearest] / wanted - 1) > _LEVEL_TOLERANCE:
-        raise InputError(
-            "no level of the slide is at the model's resolution",
-            got=", ".join(f"{mpp:.3g}" for mpp in resolutions) + " µm per pixel",
-            expected=f"{preprocess.mpp:g} µm per pixel, within 5 %",
-            where=slide.path,
-        )
-    return nearest
 
 
 def _regions(config: Config, tiling: Tiling) -> tuple[tuple[RegionPlan, ...], int]:
@@ -141,7 +117,7 @@ def _layout(config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation
                 "segmentation", "labels", ("label",), tiling.height, tiling.width, Grid(), tiling.region, "uint32"
             )
         )
-    arrays.extend(config.store.more_arrays(slide))
+    arrays.extend(config.store.more_arrays(slide.original))
     return Layout(tuple(arrays), level, slide.levels[level].downsample, slide.mpp)
 
 

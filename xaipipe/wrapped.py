@@ -1,0 +1,37 @@
+"""A slide seen through something: another resolution, other colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xaipipe.types import Slide
+
+
+class WrappedSlide(Slide):
+    """Everything is the inner slide's; subclasses override what they change."""
+
+    def __init__(self, inner: Slide, *notes: str) -> None:
+        self.inner = inner
+        self.levels = inner.levels
+        self.mpp = inner.mpp
+        self.notes = (*inner.notes, *notes)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def location(self) -> str | None:
+        return self.inner.location
+
+    @property
+    def fingerprint(self) -> str:
+        return self.inner.fingerprint
+
+    def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray[Any, Any]:
+        return self.inner.read(level, y, x, h, w)
+
+    def close(self) -> None:
+        self.inner.close()
