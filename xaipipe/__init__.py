@@ -1,6 +1,7 @@
 """xaipipe explains vision models, from one photograph to a gigapixel whole-slide image."""
 
 from xaipipe.api import explain
+from xaipipe.array_slide import ArraySlide
 from xaipipe.errors import (
     BoundaryError,
     InputError,
@@ -45,6 +46,7 @@ from xaipipe.types import (
 )
 
 __all__ = [
+    "ArraySlide",
     "Batch",
     "BoundaryError",
     "Explainer",

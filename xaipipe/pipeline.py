@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from xaipipe.array_slide import ArraySlide
 from xaipipe.config import Config, build_config, read_toml, with_settings
 from xaipipe.errors import UsageError
 from xaipipe.models.model import Model, as_found
@@ -24,7 +26,10 @@ from xaipipe.running.planning import make_run
 from xaipipe.running.run import Redone, Run
 from xaipipe.running.timing import StageTiming
 from xaipipe.slides import open_slide
-from xaipipe.types import Instance
+from xaipipe.types import Instance, Slide
+from xaipipe.wrapped import Lent
+
+Source = str | Path | Slide | np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,9 @@ class Pipeline:
         path = Path(path)
         return cls(with_settings(read_toml(path), settings), base=path.resolve().parent, **options)
 
-    def prepare(self, slide: str | Path) -> Run:
+    def prepare(self, slide: Source) -> Run:
         """Open the slide, load the model and plan: everything that can go wrong before the long work."""
-        handle = open_slide(self.registry, slide)
+        handle = self._slide(slide)
         try:
             model = self._model()
             with as_found(model.module):
@@ -85,9 +90,10 @@ class Pipeline:
             handle.close()
             raise
 
-    def run(self, slide: str | Path, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> Summary:
+    def run(self, slide: Source, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> Summary:
         """Explain a slide into a store. An output that is not ours is never overwritten.
 
+        The slide is a path, a URL, an array uint8[H, W, 3], or a `Slide`, which is left open.
         With `resume` it goes on with what an earlier run of the same plan committed.
         """
         with self.claimed(output, overwrite=overwrite, resume=resume):
@@ -133,6 +139,11 @@ class Pipeline:
         )
         self.registry.answers("run_finished", run=run, summary=summary)
         return summary
+
+    def _slide(self, slide: Source) -> Slide:
+        if isinstance(slide, np.ndarray):
+            return ArraySlide(slide)
+        return Lent(slide) if isinstance(slide, Slide) else open_slide(self.registry, slide)
 
     def _model(self) -> Model:
         if self._given is not None:

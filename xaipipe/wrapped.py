@@ -35,3 +35,17 @@ class WrappedSlide(Slide):
 
     def close(self) -> None:
         self.inner.close()
+
+
+class Lent(WrappedSlide):
+    """A slide that somebody else opened, will close, and alone can make again."""
+
+    @property
+    def location(self) -> str | None:
+        return None
+
+    def __str__(self) -> str:
+        return str(self.inner)
+
+    def close(self) -> None:
+        """Left to its owner."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,12 +11,13 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
-from xaipipe import InputError, Level, Slide
+from xaipipe import InputError, Level
 from xaipipe_readers.files import file_fingerprint, first_bytes
+from xaipipe_readers.levels import downsample_of
+from xaipipe_readers.native_tiles import NativeTiles
 from xaipipe_readers.photograph import check_colours
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_CACHE_BYTES = 64 << 20
 _MAX_TILE_PIXELS = 1 << 26
 _JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
 _MICROMETRES = {2: 25_400.0, 3: 10_000.0}
@@ -28,31 +27,18 @@ _COARSEST = 50.0
 _UNITS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
 
 
-class TiledTiff(Slide):
+class TiledTiff(NativeTiles):
     """A pyramid of tiled pages. Reads are safe from any thread: each is a `pread` and a decode of its own."""
 
     def __init__(self, path: Path, tif: tifffile.TiffFile, pages: list[Any]) -> None:
         self.path = path
         self._tif, self._pages = tif, pages
         base = pages[0]
-        self.levels = tuple(Level(page.imagelength, page.imagewidth, downsample(base, page)) for page in pages)
+        sizes = [(page.imagelength, page.imagewidth) for page in pages]
+        self.levels = tuple(Level(h, w, downsample_of(sizes[0], (h, w))) for h, w in sizes)
         self.mpp = micrometres_per_pixel(tif, base)
         self._file = os.open(path, os.O_RDONLY)
-        self._cache = _TileCache(_CACHE_BYTES)
-
-    def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray:
-        page = self._pages[level]
-        th, tw = page.tilelength, page.tilewidth
-        pixels = np.empty((h, w, 3), np.uint8)
-        for row in range(y // th, (y + h - 1) // th + 1):
-            for column in range(x // tw, (x + w - 1) // tw + 1):
-                native = self._native(level, row, column)
-                top, left = max(y, row * th), max(x, column * tw)
-                bottom, right = min(y + h, row * th + th), min(x + w, column * tw + tw)
-                pixels[top - y : bottom - y, left - x : right - x] = native[
-                    top - row * th : bottom - row * th, left - column * tw : right - column * tw
-                ]
-        return pixels
+        super().__init__(tuple((page.tilelength, page.tilewidth) for page in pages))
 
     @property
     def fingerprint(self) -> str:
@@ -64,15 +50,7 @@ class TiledTiff(Slide):
             self._file = -1
             self._tif.close()
 
-    def _native(self, level: int, row: int, column: int) -> np.ndarray:
-        key = (level, row, column)
-        tile = self._cache.get(key)
-        if tile is None:
-            tile = self._decode(level, row, column)
-            self._cache.put(key, tile)
-        return tile
-
-    def _decode(self, level: int, row: int, column: int) -> np.ndarray:
+    def decode(self, level: int, row: int, column: int) -> np.ndarray:
         page = self._pages[level]
         index = row * -(-page.imagewidth // page.tilewidth) + column
         count = page.databytecounts[index]
@@ -95,7 +73,7 @@ class TiledTiff(Slide):
             raise InputError("a tile of the slide holds no pixels", where=where)
         pixels = np.asarray(decoded).reshape(decoded.shape[-3:])
         if pixels.shape == shape:
-            return pixels
+            return np.require(pixels, requirements="CW")  # uncompressed tiles are a view of the file's bytes
         tile = np.full(shape, 255, np.uint8)
         tile[: pixels.shape[0], : pixels.shape[1]] = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels
         return tile
@@ -210,35 +188,3 @@ def _check_pages(path: Path, pages: list[Any]) -> None:
                 where=where,
                 hint="copy the file again",
             )
-
-
-def downsample(base: Any, page: Any) -> float:
-    """Mean of both axes; a whole number only where the sizes are what dividing by it leaves, rounded up or down."""
-    sizes = ((base.imagelength, page.imagelength), (base.imagewidth, page.imagewidth))
-    ratio = sum(large / small for large, small in sizes) / 2
-    whole = round(ratio)
-    fits = all(abs(large - whole * small) < whole for large, small in sizes)
-    return float(whole) if fits else ratio
-
-
-class _TileCache:
-    """Decoded native tiles, the least recently used dropped first, bounded by bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._size = limit, 0
-        self._tiles: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[int, int, int]) -> np.ndarray | None:
-        with self._lock:
-            if key in self._tiles:
-                self._tiles.move_to_end(key)
-            return self._tiles.get(key)
-
-    def put(self, key: tuple[int, int, int], tile: np.ndarray) -> None:
-        with self._lock:
-            if key not in self._tiles:
-                self._size += tile.nbytes
-            self._tiles[key] = tile
-            while self._size > self._limit and len(self._tiles) > 1:
-                self._size -= self._tiles.popitem(last=False)[1].nbytes

@@ -21,7 +21,7 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     context: typer.Context,
-    slide: Annotated[Path, typer.Argument(help="A slide or an image.")],
+    slide: Annotated[str, typer.Argument(help="A slide or an image: a file, an OME-Zarr, a URL of one.")],
     config: Annotated[Path, typer.Option(help="TOML file with the stages.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The OME-Zarr to write.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE")] = None,
