@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from xaipipe.colour import in_srgb
 from xaipipe.errors import InputError, XaipipeError
 from xaipipe.registry import Registry
 from xaipipe.resolution import StatedResolution
@@ -30,7 +31,9 @@ def open_slide(registry: Registry, place: str | Path) -> Slide:
 
 def as_asked(slide: Slide, params: LoaderParams) -> Slide:
     """The slide as the `[load]` table wants it seen."""
-    return slide if params.mpp is None else StatedResolution(slide, params.mpp)
+    if params.mpp is not None:
+        slide = StatedResolution(slide, params.mpp)
+    return in_srgb(slide) if params.icc else slide
 
 
 def _open_file(hooks: Any, path: Path) -> Any:

@@ -54,6 +54,11 @@ class Slide(ABC):
         return str(self.path.absolute())
 
     @property
+    def profile(self) -> bytes | None:
+        """The embedded ICC profile, as the file holds it."""
+        return None
+
+    @property
     def original(self) -> Slide:
         """The slide without a level that was made for one run only."""
         return self

@@ -30,6 +30,10 @@ class WrappedSlide(Slide):
     def fingerprint(self) -> str:
         return self.inner.fingerprint
 
+    @property
+    def profile(self) -> bytes | None:
+        return self.inner.profile
+
     def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray[Any, Any]:
         return self.inner.read(level, y, x, h, w)
 

@@ -13,13 +13,12 @@ import tifffile
 
 from xaipipe import InputError, Level
 from xaipipe_readers.files import file_fingerprint, first_bytes
+from xaipipe_readers.icc import tiff_profile
 from xaipipe_readers.levels import downsample_of
 from xaipipe_readers.native_tiles import NativeTiles
-from xaipipe_readers.photograph import check_colours
+from xaipipe_readers.photograph import TIFF_MAGIC
+from xaipipe_readers.tiff_checks import JPEG, check_tiled_page
 
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_MAX_TILE_PIXELS = 1 << 26
-_JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
 _MICROMETRES = {2: 25_400.0, 3: 10_000.0}
 """Per TIFF resolution unit: inch, centimetre."""
 _COARSEST = 50.0
@@ -39,6 +38,10 @@ class TiledTiff(NativeTiles):
         self.mpp = micrometres_per_pixel(tif, base)
         self._file = os.open(path, os.O_RDONLY)
         super().__init__(tuple((page.tilelength, page.tilewidth) for page in pages))
+
+    @property
+    def profile(self) -> bytes | None:
+        return tiff_profile(self._pages[0])
 
     @property
     def fingerprint(self) -> str:
@@ -61,7 +64,7 @@ class TiledTiff(NativeTiles):
         data = os.pread(self._file, count, page.dataoffsets[index])
         if len(data) < count:
             raise InputError("the slide is cut short", got=f"{len(data)} of {count} bytes", where=where)
-        if page.compression in _JPEG and data.rfind(b"\xff\xd9") < 0:
+        if page.compression in JPEG and data.rfind(b"\xff\xd9") < 0:
             raise InputError("a tile of the slide is cut short", got="no end-of-image marker", where=where)
         try:
             decoded = page.decode(data, index, jpegtables=page.jpegtables)[0]
@@ -81,7 +84,7 @@ class TiledTiff(NativeTiles):
 
 def open_tiled_tiff(path: Path) -> TiledTiff | None:
     """The slide, or None where the file is not a tiled TIFF."""
-    if not first_bytes(path, 4).startswith(_MAGIC):
+    if not first_bytes(path, 4).startswith(TIFF_MAGIC):
         return None
     try:
         tif = tifffile.TiffFile(path)
@@ -104,7 +107,9 @@ def _slide(path: Path, tif: tifffile.TiffFile) -> TiledTiff | None:
     pages = _levels(tif)
     if not pages or not pages[0].is_tiled:
         return None
-    _check_pages(path, pages)
+    size = path.stat().st_size
+    for page in pages:
+        check_tiled_page(page, size, f"{path}, page {page.index}")
     return TiledTiff(path, tif, pages)
 
 
@@ -150,41 +155,3 @@ def _levels(tif: tifffile.TiffFile) -> list[Any]:
         return []
     pages = [level.keyframe for level in tif.series[0].levels]
     return [page for page in pages if page.is_tiled] or pages[:1]
-
-
-def _check_pages(path: Path, pages: list[Any]) -> None:
-    """From the headers alone: what is not RGB bytes, cut short, or absurd is refused before any decoding."""
-    size = path.stat().st_size
-    for page in pages:
-        where = f"{path}, page {page.index}"
-        if page.dtype != np.uint8 or page.samplesperpixel not in (1, 3, 4):
-            raise InputError(
-                "the slide's pixels are of a kind that cannot be read",
-                got=f"{page.dtype}, {page.samplesperpixel} samples a pixel",
-                expected="8 bits, grey or RGB",
-                where=where,
-            )
-        check_colours(page, where)
-        if page.samplesperpixel > 1 and page.planarconfig != 1:
-            raise InputError("the slide stores its channels apart", expected="interleaved RGB", where=where)
-        if not 0 < page.tilelength * page.tilewidth <= _MAX_TILE_PIXELS:
-            raise InputError(
-                "the slide's tiles have a size that cannot be read",
-                got=f"{page.tilelength} × {page.tilewidth}",
-                expected=f"at most {_MAX_TILE_PIXELS} pixels",
-                where=where,
-            )
-        if not page.imagelength or not page.imagewidth:
-            raise InputError("the slide has no pixels", got=f"{page.imagelength} × {page.imagewidth}", where=where)
-        expected = -(-page.imagelength // page.tilelength) * -(-page.imagewidth // page.tilewidth)
-        if len(page.dataoffsets) < expected or len(page.databytecounts) < expected:
-            raise InputError("the slide lists too few tiles", got=len(page.dataoffsets), expected=expected, where=where)
-        end = max((o + c for o, c in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
-        if end > size:
-            raise InputError(
-                "the slide is cut short",
-                got=f"{size} bytes",
-                expected=f"at least {end}",
-                where=where,
-                hint="copy the file again",
-            )
