@@ -9,6 +9,7 @@ from collections import OrderedDict
 import numpy as np
 
 from xaipipe import Slide
+from xaipipe_readers.buffers import Buffers
 
 _CACHE_BYTES = 64 << 20
 
@@ -30,12 +31,14 @@ class NativeTiles(Slide):
             return self._whole(level, y // height, x // width)
         pixels = np.empty((h, w, 3), np.uint8)
         for row in range(y // height, (y + h - 1) // height + 1):
+            top = row * height
+            first, last = max(y - top, 0), min(y + h - top, height)
+            into = pixels[top + first - y : top + last - y]
             for column in range(x // width, (x + w - 1) // width + 1):
-                top, left = row * height, column * width
-                first_y, first_x = max(y - top, 0), max(x - left, 0)
-                last_y, last_x = min(y + h - top, height), min(x + w - left, width)
-                part = self._kept(level, row, column)[first_y:last_y, first_x:last_x]
-                pixels[top + first_y - y : top + last_y - y, left + first_x - x : left + last_x - x] = part
+                left = column * width
+                start, stop = max(x - left, 0), min(x + w - left, width)
+                tile = self._kept(level, row, column)
+                into[:, left + start - x : left + stop - x] = tile[first:last, start:stop]
         return pixels
 
     def _whole(self, level: int, row: int, column: int) -> np.ndarray:
@@ -46,10 +49,7 @@ class NativeTiles(Slide):
     def _kept(self, level: int, row: int, column: int) -> np.ndarray:
         key = (level, row, column)
         tile = self._cache.get(key)
-        if tile is None:
-            tile = self.decode(level, row, column)
-            self._cache.put(key, tile)
-        return tile
+        return self._cache.put(key, self.decode(level, row, column)) if tile is None else tile
 
 
 class TileCache:
@@ -58,6 +58,7 @@ class TileCache:
     def __init__(self, limit: int) -> None:
         self._limit, self._size = limit, 0
         self._tiles: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
+        self._buffers = Buffers(limit)
         self._lock = threading.Lock()
 
     def get(self, key: tuple[int, int, int]) -> np.ndarray | None:
@@ -66,10 +67,13 @@ class TileCache:
                 self._tiles.move_to_end(key)
             return self._tiles.get(key)
 
-    def put(self, key: tuple[int, int, int], tile: np.ndarray) -> None:
+    def put(self, key: tuple[int, int, int], tile: np.ndarray) -> np.ndarray:
+        """The tile as it is kept; hold on to it while a part of it is looked at."""
+        kept = self._buffers.copy_of(tile)
         with self._lock:
             if key not in self._tiles:
-                self._size += tile.nbytes
-            self._tiles[key] = tile
+                self._size += kept.nbytes
+            self._tiles[key] = kept
             while self._size > self._limit and len(self._tiles) > 1:
                 self._size -= self._tiles.popitem(last=False)[1].nbytes
+        return kept

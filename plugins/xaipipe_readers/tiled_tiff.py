@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import re
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -17,13 +16,10 @@ from xaipipe_readers.icc import tiff_profile
 from xaipipe_readers.levels import downsample_of
 from xaipipe_readers.native_tiles import NativeTiles
 from xaipipe_readers.photograph import TIFF_MAGIC
-from xaipipe_readers.tiff_checks import JPEG, check_tiled_page
-
-_MICROMETRES = {2: 25_400.0, 3: 10_000.0}
-"""Per TIFF resolution unit: inch, centimetre."""
-_COARSEST = 50.0
-"""Micrometres per pixel beyond which a resolution tag says nothing about a specimen."""
-_UNITS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
+from xaipipe_readers.tiff_chain import check_chain
+from xaipipe_readers.tiff_checks import check_tiled_page
+from xaipipe_readers.tiff_resolution import micrometres_per_pixel
+from xaipipe_readers.tile_codecs import decoder_of, is_subsampled
 
 
 class TiledTiff(NativeTiles):
@@ -32,6 +28,7 @@ class TiledTiff(NativeTiles):
     def __init__(self, path: Path, tif: tifffile.TiffFile, pages: list[Any]) -> None:
         self.path = path
         self._tif, self._pages = tif, pages
+        self._decoders = [decoder_of(page) for page in pages]
         base = pages[0]
         sizes = [(page.imagelength, page.imagewidth) for page in pages]
         self.levels = tuple(Level(h, w, downsample_of(sizes[0], (h, w))) for h, w in sizes)
@@ -64,17 +61,12 @@ class TiledTiff(NativeTiles):
         data = os.pread(self._file, count, page.dataoffsets[index])
         if len(data) < count:
             raise InputError("the slide is cut short", got=f"{len(data)} of {count} bytes", where=where)
-        if page.compression in JPEG and data.rfind(b"\xff\xd9") < 0:
-            raise InputError("a tile of the slide is cut short", got="no end-of-image marker", where=where)
         try:
-            decoded = page.decode(data, index, jpegtables=page.jpegtables)[0]
+            pixels = self._decoders[level](data, index)
         except Exception as error:
             raise InputError(
                 "a tile of the slide cannot be decoded", got=f"{type(error).__name__}: {error}", where=where
             ) from None
-        if decoded is None:
-            raise InputError("a tile of the slide holds no pixels", where=where)
-        pixels = np.asarray(decoded).reshape(decoded.shape[-3:])
         if pixels.shape == shape:
             return np.require(pixels, requirements="CW")  # uncompressed tiles are a view of the file's bytes
         tile = np.full(shape, 255, np.uint8)
@@ -87,7 +79,10 @@ def open_tiled_tiff(path: Path) -> TiledTiff | None:
     if not first_bytes(path, 4).startswith(TIFF_MAGIC):
         return None
     try:
+        check_chain(path)
         tif = tifffile.TiffFile(path)
+    except InputError:
+        raise
     except Exception as error:
         raise _unreadable(path, error) from None
     try:
@@ -110,7 +105,18 @@ def _slide(path: Path, tif: tifffile.TiffFile) -> TiledTiff | None:
     size = path.stat().st_size
     for page in pages:
         check_tiled_page(page, size, f"{path}, page {page.index}")
+    if any(is_subsampled(page, tif.filehandle.fileno()) for page in pages):
+        return _left_to_openslide(path)
     return TiledTiff(path, tif, pages)
+
+
+def _left_to_openslide(path: Path) -> None:
+    if importlib.util.find_spec("openslide") is None:
+        raise InputError(
+            "the slide's JPEG 2000 holds its colours at half the resolution",
+            where=path,
+            hint="pip install 'xaipipe[openslide]', which reads it",
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
@@ -120,33 +126,6 @@ def _unreadable(path: Path, error: Exception) -> InputError:
         where=path,
         hint="the file is damaged or cut short",
     )
-
-
-def micrometres_per_pixel(tif: tifffile.TiffFile, page: Any) -> float | None:
-    """From Aperio's description, OME-XML, or the resolution tags; None where the file does not say."""
-    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9]+(?:\.[0-9]+)?)", page.description or "")
-    if aperio:
-        return float(aperio.group(1)) or None
-    if tif.ome_metadata:
-        return _ome_mpp(tif.ome_metadata)
-    unit = _MICROMETRES.get(int(page.tags.valueof(296, default=1)))
-    resolutions = page.tags.valueof(282), page.tags.valueof(283)
-    if unit is None or not all(resolution and resolution[0] for resolution in resolutions):
-        return None
-    x, y = (unit * below / above for above, below in resolutions)
-    if x > _COARSEST:  # 72 dots an inch and the like: a size for printers, not of the specimen
-        return None
-    if abs(x - y) > 0.01 * x:
-        raise InputError("the slide's pixels are not square", got=f"{x:.4g} × {y:.4g} µm")
-    return float(x)
-
-
-def _ome_mpp(xml: str) -> float | None:
-    for element in ElementTree.fromstring(xml).iter():
-        if element.tag.endswith("}Pixels") and "PhysicalSizeX" in element.attrib:
-            unit = _UNITS.get(element.attrib.get("PhysicalSizeXUnit", "µm"))
-            return float(element.attrib["PhysicalSizeX"]) * unit if unit else None
-    return None
 
 
 def _levels(tif: tifffile.TiffFile) -> list[Any]:
