@@ -6,6 +6,7 @@ that the processes which only read start quickly and stay small.
 
 from typing import TYPE_CHECKING, Any
 
+from xaipipe.array_slide import ArraySlide
 from xaipipe.errors import (
     BoundaryError,
     InputError,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ArraySlide",
     "Batch",
     "BoundaryError",
     "Explainer",

@@ -42,10 +42,19 @@ def xaipipe_commands(app: typer.Typer) -> None:
 
 @hookspec(firstresult=True)
 def open_slide(path: Path) -> Slide | None:
-    """Open an image or a slide, or return None where the file is not this reader's.
+    """Open an image or a slide, or return None where the file or folder is not this reader's.
 
     Fires when a run or a call opens its input; the first answer that is not None is taken. A file that is this
     reader's but broken is an `InputError`, not None.
+    """
+
+
+@hookspec(firstresult=True)
+def open_url(url: str) -> Slide | None:
+    """Open a slide that is not a file, or return None where this reader does not take such URLs.
+
+    Fires instead of `open_slide` where the input is a URL; the first answer that is not None is taken. The slide's
+    `location` is the URL, so that a resumed run opens it again.
     """
 
 

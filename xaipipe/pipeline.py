@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from xaipipe.array_slide import ArraySlide
 from xaipipe.config import Config, build_config, read_toml, with_settings
 from xaipipe.errors import UsageError
 from xaipipe.models.model import Model, as_found
@@ -25,6 +27,9 @@ from xaipipe.running.planning import make_run
 from xaipipe.running.run import Redone, Run
 from xaipipe.running.timing import StageTiming
 from xaipipe.types import Instance, Slide, Unreadable
+from xaipipe.wrapped import Lent
+
+Source = str | Path | Slide | np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -78,12 +83,12 @@ class Pipeline:
         path = Path(path)
         return cls(with_settings(read_toml(path), settings), base=path.resolve().parent, **options)
 
-    def prepare(self, slide: str | Path | Slide) -> Run:
+    def prepare(self, slide: Source) -> Run:
         """Open the slide, load the model and plan: everything that can go wrong before the long work.
 
-        A file is read in processes of its own; a `Slide` that is handed over is read as it is, and closed at the end.
+        A file or a URL is read in processes of its own; an array, or a `Slide` that is lent, as it is.
         """
-        handle = slide if isinstance(slide, Slide) else open_guarded(self.registry, slide, self.config.run)
+        handle = self._slide(slide)
         try:
             model = self._model()
             with as_found(model.module):
@@ -92,11 +97,10 @@ class Pipeline:
             handle.close()
             raise
 
-    def run(
-        self, slide: str | Path | Slide, output: str | Path, *, overwrite: bool = False, resume: bool = False
-    ) -> Summary:
+    def run(self, slide: Source, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> Summary:
         """Explain a slide into a store. An output that is not ours is never overwritten.
 
+        The slide is a path, a URL, an array uint8[H, W, 3], or a `Slide`, which is left open.
         With `resume` it goes on with what an earlier run of the same plan committed.
         """
         with self.claimed(output, overwrite=overwrite, resume=resume):
@@ -123,7 +127,7 @@ class Pipeline:
         store = run.config.store
         run.seconds.clear()  # of the sample that the plan was made from
         begin = store.reopen if run.resumed else store.create
-        begin(run.plan.layout, run.plan.tiling.slide, record_of(run))
+        begin(run.plan.layout, run.plan.tiling.slide.original, record_of(run))
         with as_found(run.model.module):
             self.registry.hooks.hook.run_pipeline(run=run)
         findings, instances = found_by(run)
@@ -145,6 +149,11 @@ class Pipeline:
         )
         self.registry.answers("run_finished", run=run, summary=summary)
         return summary
+
+    def _slide(self, slide: Source) -> Slide:
+        if isinstance(slide, np.ndarray):
+            return ArraySlide(slide)
+        return Lent(slide) if isinstance(slide, Slide) else open_guarded(self.registry, slide, self.config.run)
 
     def _model(self) -> Model:
         if self._given is not None:

@@ -85,12 +85,12 @@ class Registry:
                 ]
         return found
 
-    def sources(self, hook: str) -> tuple[Source, ...] | None:
-        """Where the plugins with a hook come from, for a process that loads the same ones in the same order.
+    def sources(self, *hooks: str) -> tuple[Source, ...] | None:
+        """Where the plugins with any of some hooks come from, for a process that loads the same ones in the same order.
 
         None where one of them was made in this process and has no name to be found by.
         """
-        having = {impl.plugin_name for impl in getattr(self.hooks.hook, hook).get_hookimpls()}
+        having = {impl.plugin_name for hook in hooks for impl in getattr(self.hooks.hook, hook).get_hookimpls()}
         found = tuple(source for source in self._sources if source.name in having)
         return found if len(found) == len(having) else None
 

@@ -70,6 +70,8 @@ class LoaderParams(Params):
     tile: int | None = Field(None, ge=8, description="side of a tile in pixels, overlap included; unset: the model's")
     overlap: int = Field(0, ge=0, description="pixels that neighbours share, as context")
     batch: int = Field(8, ge=1, description="tiles in one batch")
+    mpp: float | None = Field(None, gt=0, description="µm per level-0 pixel, where the file does not say or is wrong")
+    icc: bool = Field(False, description="turn colours into sRGB by the file's ICC profile")
 
 
 class Loader(Stage):

@@ -37,9 +37,35 @@ class Slide(ABC):
     """
 
     path: Path
+    """The file or folder. A reader of something else overrides `name` and `location` instead."""
     levels: tuple[Level, ...]
     mpp: float | None
     """Micrometres per level-0 pixel; None where the file does not say."""
+    notes: tuple[str, ...] = ()
+    """What a person has to know about how it is read; the plan and the manifest say it."""
+
+    @property
+    def name(self) -> str:
+        """What people call it: the file's name."""
+        return self.path.name
+
+    @property
+    def location(self) -> str | None:
+        """What opens it again, an absolute path or a URL; None where nothing does."""
+        return str(self.path.absolute())
+
+    @property
+    def profile(self) -> bytes | None:
+        """The embedded ICC profile, as the file holds it."""
+        return None
+
+    @property
+    def original(self) -> Slide:
+        """The slide without a level that was made for one run only."""
+        return self
+
+    def __str__(self) -> str:
+        return self.location or self.name
 
     @abstractmethod
     def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray[Any, Any]:
@@ -90,8 +116,7 @@ class Tile:
     halo: int = 0
 
     def __str__(self) -> str:
-        name = self.slide.path.name
-        return f"{name} level {self.level} y={self.y} x={self.x} h={self.h} w={self.w} halo={self.halo}"
+        return f"{self.slide.name} level {self.level} y={self.y} x={self.x} h={self.h} w={self.w} halo={self.halo}"
 
     @property
     def outer(self) -> tuple[int, int, int, int]:

@@ -35,6 +35,11 @@ class OpenSlideSlide(Slide):
         return np.ascontiguousarray(on_white.astype(np.uint8))
 
     @property
+    def profile(self) -> bytes | None:
+        profile = self._handle.color_profile
+        return None if profile is None else bytes(profile.tobytes())
+
+    @property
     def fingerprint(self) -> str:
         return file_fingerprint(self.path)
 

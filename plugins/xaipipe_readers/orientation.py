@@ -6,6 +6,9 @@ import struct
 
 import numpy as np
 
+from xaipipe_readers.jpeg import segments
+
+_APP1 = 0xE1
 _ORIENTATION = 0x0112
 _TURNS = {2: (0, True), 3: (2, False), 4: (2, True), 5: (1, True), 6: (3, False), 7: (3, True), 8: (1, False)}
 """Quarter turns against the clock, after a mirror image left to right where True."""
@@ -28,20 +31,14 @@ def exif_orientation(jpeg: bytes) -> int:
             tag, _, _, value = struct.unpack_from(order + "HHIH", exif, entry)
             if tag == _ORIENTATION:
                 return value if value in _TURNS else 1
-    except struct.error:
+    except (struct.error, IndexError):
         pass
     return 1
 
 
 def _exif(jpeg: bytes) -> bytes:
     """The TIFF inside the APP1 segment; empty where there is none."""
-    position = 2
-    while jpeg[position : position + 1] == b"\xff":
-        marker, length = struct.unpack_from(">BH", jpeg, position + 1)
-        if marker == 0xDA:  # the picture itself begins
-            break
-        segment = jpeg[position + 4 : position + 2 + length]
-        if marker == 0xE1 and segment.startswith(b"Exif\0\0"):
-            return segment[6:]
-        position += 2 + length
+    for marker, start, end in segments(jpeg):
+        if marker == _APP1 and jpeg[start : start + 6] == b"Exif\0\0":
+            return jpeg[start + 6 : end]
     return b""

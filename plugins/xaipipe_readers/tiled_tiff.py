@@ -2,58 +2,43 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import re
-import threading
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 
-from xaipipe import InputError, Level, Slide
-from xaipipe_readers.directories import check_chain
+from xaipipe import InputError, Level
 from xaipipe_readers.files import file_fingerprint, first_bytes
-from xaipipe_readers.photograph import check_colours
-
-_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_CACHE_BYTES = 64 << 20
-_MAX_TILE_PIXELS = 1 << 26
-_JPEG = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
-_MICROMETRES = {2: 25_400.0, 3: 10_000.0}
-"""Per TIFF resolution unit: inch, centimetre."""
-_COARSEST = 50.0
-"""Micrometres per pixel beyond which a resolution tag says nothing about a specimen."""
-_UNITS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4}
+from xaipipe_readers.icc import tiff_profile
+from xaipipe_readers.levels import downsample_of
+from xaipipe_readers.native_tiles import NativeTiles
+from xaipipe_readers.photograph import TIFF_MAGIC
+from xaipipe_readers.tiff_chain import check_chain
+from xaipipe_readers.tiff_checks import check_tiled_page
+from xaipipe_readers.tiff_resolution import micrometres_per_pixel
+from xaipipe_readers.tile_codecs import decoder_of, is_subsampled
 
 
-class TiledTiff(Slide):
+class TiledTiff(NativeTiles):
     """A pyramid of tiled pages. Reads are safe from any thread: each is a `pread` and a decode of its own."""
 
     def __init__(self, path: Path, tif: tifffile.TiffFile, pages: list[Any]) -> None:
         self.path = path
         self._tif, self._pages = tif, pages
+        self._decoders = [decoder_of(page) for page in pages]
         base = pages[0]
-        self.levels = tuple(Level(page.imagelength, page.imagewidth, downsample(base, page)) for page in pages)
+        sizes = [(page.imagelength, page.imagewidth) for page in pages]
+        self.levels = tuple(Level(h, w, downsample_of(sizes[0], (h, w))) for h, w in sizes)
         self.mpp = micrometres_per_pixel(tif, base)
         self._file = os.open(path, os.O_RDONLY)
-        self._cache = _TileCache(_CACHE_BYTES)
+        super().__init__(tuple((page.tilelength, page.tilewidth) for page in pages))
 
-    def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray:
-        page = self._pages[level]
-        th, tw = page.tilelength, page.tilewidth
-        pixels = np.empty((h, w, 3), np.uint8)
-        for row in range(y // th, (y + h - 1) // th + 1):
-            for column in range(x // tw, (x + w - 1) // tw + 1):
-                native = self._native(level, row, column)
-                top, left = max(y, row * th), max(x, column * tw)
-                bottom, right = min(y + h, row * th + th), min(x + w, column * tw + tw)
-                pixels[top - y : bottom - y, left - x : right - x] = native[
-                    top - row * th : bottom - row * th, left - column * tw : right - column * tw
-                ]
-        return pixels
+    @property
+    def profile(self) -> bytes | None:
+        return tiff_profile(self._pages[0])
 
     @property
     def fingerprint(self) -> str:
@@ -65,15 +50,7 @@ class TiledTiff(Slide):
             self._file = -1
             self._tif.close()
 
-    def _native(self, level: int, row: int, column: int) -> np.ndarray:
-        key = (level, row, column)
-        tile = self._cache.get(key)
-        if tile is None:
-            tile = self._decode(level, row, column)
-            self._cache.put(key, tile)
-        return tile
-
-    def _decode(self, level: int, row: int, column: int) -> np.ndarray:
+    def decode(self, level: int, row: int, column: int) -> np.ndarray:
         page = self._pages[level]
         index = row * -(-page.imagewidth // page.tilewidth) + column
         count = page.databytecounts[index]
@@ -84,19 +61,14 @@ class TiledTiff(Slide):
         data = os.pread(self._file, count, page.dataoffsets[index])
         if len(data) < count:
             raise InputError("the slide is cut short", got=f"{len(data)} of {count} bytes", where=where)
-        if page.compression in _JPEG and data.rfind(b"\xff\xd9") < 0:
-            raise InputError("a tile of the slide is cut short", got="no end-of-image marker", where=where)
         try:
-            decoded = page.decode(data, index, jpegtables=page.jpegtables)[0]
+            pixels = self._decoders[level](data, index)
         except Exception as error:
             raise InputError(
                 "a tile of the slide cannot be decoded", got=f"{type(error).__name__}: {error}", where=where
             ) from None
-        if decoded is None:
-            raise InputError("a tile of the slide holds no pixels", where=where)
-        pixels = np.asarray(decoded).reshape(decoded.shape[-3:])
         if pixels.shape == shape:
-            return pixels
+            return np.require(pixels, requirements="CW")  # uncompressed tiles are a view of the file's bytes
         tile = np.full(shape, 255, np.uint8)
         tile[: pixels.shape[0], : pixels.shape[1]] = pixels[:, :, :3] if pixels.shape[2] >= 3 else pixels
         return tile
@@ -104,11 +76,13 @@ class TiledTiff(Slide):
 
 def open_tiled_tiff(path: Path) -> TiledTiff | None:
     """The slide, or None where the file is not a tiled TIFF."""
-    if not first_bytes(path, 4).startswith(_MAGIC):
+    if not first_bytes(path, 4).startswith(TIFF_MAGIC):
         return None
-    check_chain(path)
     try:
+        check_chain(path)
         tif = tifffile.TiffFile(path)
+    except InputError:
+        raise
     except Exception as error:
         raise _unreadable(path, error) from None
     try:
@@ -128,8 +102,21 @@ def _slide(path: Path, tif: tifffile.TiffFile) -> TiledTiff | None:
     pages = _levels(tif)
     if not pages or not pages[0].is_tiled:
         return None
-    _check_pages(path, pages)
+    size = path.stat().st_size
+    for page in pages:
+        check_tiled_page(page, size, f"{path}, page {page.index}")
+    if any(is_subsampled(page, tif.filehandle.fileno()) for page in pages):
+        return _left_to_openslide(path)
     return TiledTiff(path, tif, pages)
+
+
+def _left_to_openslide(path: Path) -> None:
+    if importlib.util.find_spec("openslide") is None:
+        raise InputError(
+            "the slide's JPEG 2000 holds its colours at half the resolution",
+            where=path,
+            hint="pip install 'xaipipe[openslide]', which reads it",
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
@@ -141,106 +128,9 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     )
 
 
-def micrometres_per_pixel(tif: tifffile.TiffFile, page: Any) -> float | None:
-    """From Aperio's description, OME-XML, or the resolution tags; None where the file does not say."""
-    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9]+(?:\.[0-9]+)?)", page.description or "")
-    if aperio:
-        return float(aperio.group(1)) or None
-    if tif.ome_metadata:
-        return _ome_mpp(tif.ome_metadata)
-    unit = _MICROMETRES.get(int(page.tags.valueof(296, default=1)))
-    resolutions = page.tags.valueof(282), page.tags.valueof(283)
-    if unit is None or not all(resolution and resolution[0] for resolution in resolutions):
-        return None
-    x, y = (unit * below / above for above, below in resolutions)
-    if x > _COARSEST:  # 72 dots an inch and the like: a size for printers, not of the specimen
-        return None
-    if abs(x - y) > 0.01 * x:
-        raise InputError("the slide's pixels are not square", got=f"{x:.4g} × {y:.4g} µm")
-    return float(x)
-
-
-def _ome_mpp(xml: str) -> float | None:
-    for element in ElementTree.fromstring(xml).iter():
-        if element.tag.endswith("}Pixels") and "PhysicalSizeX" in element.attrib:
-            unit = _UNITS.get(element.attrib.get("PhysicalSizeXUnit", "µm"))
-            return float(element.attrib["PhysicalSizeX"]) * unit if unit else None
-    return None
-
-
 def _levels(tif: tifffile.TiffFile) -> list[Any]:
     """The tiled pages of the first series, largest first; thumbnails and labels are strips and fall away."""
     if not tif.series:
         return []
     pages = [level.keyframe for level in tif.series[0].levels]
     return [page for page in pages if page.is_tiled] or pages[:1]
-
-
-def _check_pages(path: Path, pages: list[Any]) -> None:
-    """From the headers alone: what is not RGB bytes, cut short, or absurd is refused before any decoding."""
-    size = path.stat().st_size
-    for page in pages:
-        where = f"{path}, page {page.index}"
-        if page.dtype != np.uint8 or page.samplesperpixel not in (1, 3, 4):
-            raise InputError(
-                "the slide's pixels are of a kind that cannot be read",
-                got=f"{page.dtype}, {page.samplesperpixel} samples a pixel",
-                expected="8 bits, grey or RGB",
-                where=where,
-            )
-        check_colours(page, where)
-        if page.samplesperpixel > 1 and page.planarconfig != 1:
-            raise InputError("the slide stores its channels apart", expected="interleaved RGB", where=where)
-        if not 0 < page.tilelength * page.tilewidth <= _MAX_TILE_PIXELS:
-            raise InputError(
-                "the slide's tiles have a size that cannot be read",
-                got=f"{page.tilelength} × {page.tilewidth}",
-                expected=f"at most {_MAX_TILE_PIXELS} pixels",
-                where=where,
-            )
-        if not page.imagelength or not page.imagewidth:
-            raise InputError("the slide has no pixels", got=f"{page.imagelength} × {page.imagewidth}", where=where)
-        expected = -(-page.imagelength // page.tilelength) * -(-page.imagewidth // page.tilewidth)
-        if len(page.dataoffsets) < expected or len(page.databytecounts) < expected:
-            raise InputError("the slide lists too few tiles", got=len(page.dataoffsets), expected=expected, where=where)
-        end = max((o + c for o, c in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
-        if end > size:
-            raise InputError(
-                "the slide is cut short",
-                got=f"{size} bytes",
-                expected=f"at least {end}",
-                where=where,
-                hint="copy the file again",
-            )
-
-
-def downsample(base: Any, page: Any) -> float:
-    """Mean of both axes; a whole number only where the sizes are what dividing by it leaves, rounded up or down."""
-    sizes = ((base.imagelength, page.imagelength), (base.imagewidth, page.imagewidth))
-    ratio = sum(large / small for large, small in sizes) / 2
-    whole = round(ratio)
-    fits = all(abs(large - whole * small) < whole for large, small in sizes)
-    return float(whole) if fits else ratio
-
-
-class _TileCache:
-    """Decoded native tiles, the least recently used dropped first, bounded by bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._size = limit, 0
-        self._tiles: OrderedDict[tuple[int, int, int], np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: tuple[int, int, int]) -> np.ndarray | None:
-        with self._lock:
-            if key in self._tiles:
-                self._tiles.move_to_end(key)
-            return self._tiles.get(key)
-
-    def put(self, key: tuple[int, int, int], tile: np.ndarray) -> None:
-        with self._lock:
-            if key not in self._tiles:
-                self._size += tile.nbytes
-            self._tiles[key] = tile
-            while self._size > self._limit and len(self._tiles) > 1:
-                self._size -= self._tiles.popitem(last=False)[1].nbytes

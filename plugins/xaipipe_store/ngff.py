@@ -22,7 +22,7 @@ _BYTES = {"min": 0.0, "max": 255.0, "start": 0.0, "end": 255.0}
 
 def collection(slide: Slide) -> dict[str, Any]:
     """The root: a collection of images, and the mark that it is ours."""
-    source = {"file": slide.path.name, "fingerprint": slide.fingerprint}
+    source = {"file": slide.name, "fingerprint": slide.fingerprint}
     return {"ome": {"version": VERSION, "bioformats2raw.layout": 3}, "xaipipe": {"source": source}}
 
 

@@ -83,7 +83,7 @@ def _level_and_stride(slide: Slide) -> tuple[int, int]:
             "focus cannot be judged on this slide",
             got="no resolution" if slide.mpp is None else f"{slide.mpp:g} µm per pixel",
             expected=f"at most {_COARSEST:g} µm per pixel",
-            where=slide.path,
+            where=slide,
             hint='set [load] tissue_blur = "keep"',
         )
     resolutions = [slide.mpp * level.downsample for level in slide.levels]

@@ -81,12 +81,12 @@ class Tiles(Loader):
             self._reference = look.parse(self.params.stain_reference, "[load.stain_reference]")
 
     def fit(self, slide: Slide, level: int) -> Seen:
-        mask = find_tissue(slide, self._search) if self._searches(slide) else None
+        mask = find_tissue(slide.original, self._search) if self._searches(slide) else None
         if self._reference is None or (mask is not None and not mask.shares["tissue"]):
             return Seen(mask, None)  # without tissue no tile is loaded, and the run's plan says so
         pixels = stained_pixels(slide, level, mask)
         white = mask.white if mask is not None else None
-        return Seen(mask, STAINS[self.params.stain].fitted(pixels, white, self._reference, slide.path))
+        return Seen(mask, STAINS[self.params.stain].fitted(pixels, white, self._reference, slide))
 
     def load(self, tiles: tuple[Tile, ...], preprocess: Preprocess, fitted: Seen) -> Batch:
         read = [_read(tile) for tile in tiles]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
 
 from tests.conftest import Cli
+from tests.plugins.zarrs import write_zarr
 from tests.store.runs import content
 from xaipipe_store.ledger import Ledger, ledger_path
 
@@ -84,3 +87,33 @@ def test_weights_that_changed_are_refused(cli: Cli, result: Path, model_file: Pa
     answer = cli("resume", result, "--trust")
     assert answer.code == 2
     assert "model.sha256 was" in answer.err
+
+
+def test_a_run_on_a_url_is_resumed(cli: Cli, run_file: Path, rgb: np.ndarray, tmp_path: Path) -> None:
+    write_zarr(tmp_path / "slide.zarr", np.tile(rgb, (2, 2, 1)))
+    url = f"file://{tmp_path}/slide.zarr"
+    assert cli("run", url, "--config", run_file, "--trust", "-o", "out.zarr").code == 0
+    before = content(tmp_path / "out.zarr")
+    damage(tmp_path / "out.zarr")
+    answer = cli("resume", "out.zarr", "--trust")
+    assert answer.code == 0, answer.err
+    assert "slide    slide.zarr, level 0 at 0.5 µm per pixel" in answer.err
+    assert content(tmp_path / "out.zarr") == before
+
+
+def test_a_copied_slide_opens_as_a_slide(cli: Cli, slide_file: Path, run_file: Path) -> None:
+    """What a run wrote is what another explains: the first image of the collection."""
+    copy = ("--set", "store.image=copy", "--mpp", "0.5")
+    assert cli("run", slide_file, "--config", run_file, "--trust", "-o", "first.zarr", *copy).code == 0
+    answer = cli("run", "first.zarr", "--config", run_file, "--trust", "-o", "second.zarr")
+    assert answer.code == 0, answer.err
+    assert "slide    first.zarr, level 0 at 0.5 µm per pixel, 160 × 224 px" in answer.err
+    maps = [np.asarray(zarr.open_array(f"{name}.zarr/heatmap/0")) for name in ("first", "second")]
+    np.testing.assert_array_equal(*maps)
+
+
+def test_a_result_without_its_slide_is_no_slide(cli: Cli, result: Path, run_file: Path) -> None:
+    answer = cli("run", result, "--config", run_file, "--trust", "-o", "second.zarr")
+    assert answer.code == 65
+    assert "the array is not a picture\n  got: float32" in answer.err
+    assert 'next: a result holds its slide where it was made with [store] image = "copy"' in answer.err

@@ -113,5 +113,37 @@ def test_a_slide_without_a_resolution_cannot_be_matched_to_the_models(run: Cli) 
     settings = ["preprocess.size=32", "preprocess.mean=[0,0,0]", "preprocess.std=[1,1,1]", "preprocess.mpp=0.5"]
     answer = run("-o", "out.zarr", *(text for setting in settings for text in ("--set", setting)))
     assert answer.code == 65
-    assert "the slide does not say its own\n  expected: a slide at 0.5 µm per pixel" in answer.err
+    assert (
+        "the slide does not say its own\n  expected: a slide that says its µm per pixel; the model wants 0.5"
+        in answer.err
+    )
+    assert "next: give it: --mpp 0.25, or [load] mpp = 0.25" in answer.err
     assert not Path("out.zarr").exists()
+
+
+def test_the_resolution_can_be_given_and_stays_with_the_result(cli: Cli, run: Cli, tmp_path: Path) -> None:
+    answer = run("-o", "out.zarr", "--mpp", "0.25", "--set", "load.tissue=off")
+    assert answer.code == 0, answer.err
+    assert "level 0 at 0.25 µm per pixel" in answer.err
+    assert "note     its resolution was given as 0.25 µm per pixel; the file does not say" in answer.err
+    root = zarr.open_group("out.zarr", mode="r")
+    assert root.attrs["xaipipe"]["settings"]["load"] == {"tile": 32, "tissue": "off", "mpp": 0.25}
+    scale = root["heatmap"].attrs["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]["scale"]
+    assert scale == [1.0, 1.0, 1.0]  # cells of 4 pixels
+    (tmp_path / "out.zarr" / "heatmap" / "0" / "c" / "0" / "0" / "0").unlink()
+    answer = cli("verify", "out.zarr", "--repair", "--trust")
+    assert answer.code == 0, answer.err
+    assert "level 0 at 0.25 µm per pixel" in answer.err
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "nan", "inf"])
+def test_a_resolution_that_cannot_be_is_a_usage_error(run: Cli, given: str) -> None:
+    answer = run("-o", "out.zarr", f"--mpp={given}")
+    assert answer.code == 2
+    assert "parameter 'mpp' has a value that it cannot take" in answer.err
+
+
+def test_machines_read_the_resolution_and_the_notes(cli: Cli, slide_file: Path, run_file: Path) -> None:
+    facts = json.loads(cli("--json", "run", slide_file, "--config", run_file, "--trust", "--dry-run", "--mpp", 2).out)
+    assert facts["mpp"] == 2.0
+    assert facts["notes"] == ["its resolution was given as 2 µm per pixel; the file does not say"]

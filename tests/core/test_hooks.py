@@ -9,7 +9,7 @@ import pytest
 import typer
 import zarr
 
-from xaipipe import Level, Pipeline, Postprocessor, Registry, Slide, Stage, hookimpl, hookspecs
+from xaipipe import InputError, Level, Pipeline, Postprocessor, Registry, Slide, Stage, hookimpl, hookspecs
 from xaipipe.cli.main import build_app
 from xaipipe.cli.progress import progress_of
 from xaipipe.cli.session import Session
@@ -19,6 +19,7 @@ from xaipipe.slides import open_slide
 HOOKS = {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, "xaipipe_spec")}
 TESTED = {
     "open_slide",
+    "open_url",
     "provenance",
     "report_header",
     "run_finished",
@@ -103,6 +104,21 @@ def test_open_slide_takes_the_first_answer(tmp_path: Path) -> None:
     registry.hooks.register(GreyReader())
     (tmp_path / "a.grey").write_text("nothing")
     assert isinstance(open_slide(registry, tmp_path / "a.grey"), Grey)
+
+
+def test_open_url_takes_the_first_answer_and_files_never_reach_it(tmp_path: Path) -> None:
+    class Plugin:
+        @hookimpl(tryfirst=True)
+        def open_url(self, url: str) -> Slide | None:
+            return Grey(Path("a.grey")) if url == "grey://somewhere//deep" else None
+
+    registry = Registry()
+    registry.hooks.register(Plugin())
+    assert isinstance(open_slide(registry, "grey://somewhere//deep"), Grey)
+    with pytest.raises(InputError, match="no reader knows this file\n  got: nothing, or nothing that"):
+        open_slide(registry, "grey://elsewhere")
+    with pytest.raises(InputError, match="there is no such file"):
+        open_slide(registry, tmp_path / "grey")
 
 
 def test_report_header_is_printed_above_the_progress(

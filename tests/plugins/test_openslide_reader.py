@@ -1,4 +1,7 @@
-"""The fallback to openslide: the same pixels as the native reader, and nothing where it is not installed."""
+"""The fallback to openslide: the same pixels as the native reader, and nothing where it is not installed.
+
+What it is there for (MRXS, NDPI, SCN, DICOM, …) nothing here can write, so it is tried on files that both can read.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from xaipipe import InputError, Slide
+from xaipipe.testing import ReaderContract
 from xaipipe_demo.scene import Scene
 from xaipipe_demo.tiff import write_slide
 from xaipipe_readers import open_slide
-from xaipipe_readers.openslide_reader import open_with_openslide
+from xaipipe_readers.openslide_reader import OpenSlideSlide, open_with_openslide
 from xaipipe_readers.tiled_tiff import TiledTiff, open_tiled_tiff
 
 
@@ -68,3 +74,47 @@ def test_a_slide_that_breaks_while_it_is_read_is_worded(path: Path, tmp_path: Pa
     broken.write_bytes(data)
     with pytest.raises(InputError, match="by openslide"), closing(open_with_openslide(broken)) as slide:
         slide.read(0, 0, 0, slide.levels[0].height, slide.levels[0].width)
+
+
+def generic(path: Path, **options: object) -> Path:
+    """What openslide calls a generic TIFF."""
+    pixels = Scene(seed=1, height=900, width=1100).rgb(0, 0, 512, 768)
+    tifffile.imwrite(path, pixels, tile=(128, 128), photometric="rgb", compression="jpeg", metadata=None, **options)
+    return path
+
+
+class TestGeneric(ReaderContract):
+    """The contract, which the fallback has to keep too."""
+
+    def open(self, path: Path) -> Slide | None:
+        return open_with_openslide(path)
+
+    def write(self, folder: Path) -> Path:
+        return generic(folder / "slide.tif")
+
+    def expected(self, path: Path) -> np.ndarray:
+        return tifffile.imread(path)
+
+
+def test_a_resolution_in_the_tags_is_openslides_too(tmp_path: Path) -> None:
+    path = generic(tmp_path / "slide.tif", resolution=(20_000, 20_000), resolutionunit="CENTIMETER")
+    ours, theirs = opened(path)
+    with closing(ours), closing(theirs):
+        assert ours.mpp == pytest.approx(0.5)
+        assert theirs.mpp == pytest.approx(0.5)
+
+
+def test_what_was_not_scanned_is_white(path: Path) -> None:
+    class HalfScanned:
+        level_dimensions, level_downsamples, properties = [(20, 10)], [1.0], {}
+
+        def read_region(self, place: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+            picture = Image.new("RGBA", size, (0, 0, 0, 0))
+            picture.paste((10, 20, 30, 255), (0, 0, size[0] // 2, size[1]))
+            picture.putpixel((size[0] - 1, 0), (100, 100, 100, 128))
+            return picture
+
+    pixels = OpenSlideSlide(path, HalfScanned()).read(0, 0, 0, 10, 20)
+    assert (pixels[:, :10] == (10, 20, 30)).all()
+    assert (pixels[1:, 10:] == 255).all()
+    assert tuple(pixels[0, 19]) == (177, 177, 177)  # half of 100, half of white

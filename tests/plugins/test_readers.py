@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import imagecodecs
 import numpy as np
@@ -16,8 +15,8 @@ from PIL import Image, ImageOps
 from xaipipe import InputError, Slide
 from xaipipe.testing import ReaderContract, striped_pixels
 from xaipipe_readers import open_slide
+from xaipipe_readers.levels import downsample_of
 from xaipipe_readers.orientation import exif_orientation
-from xaipipe_readers.tiled_tiff import downsample
 
 HEIGHT, WIDTH = 150, 170
 PIXELS = striped_pixels(HEIGHT, WIDTH)
@@ -48,6 +47,15 @@ class TestJpeg(PluginReader):
 class TestBmp(PluginReader):
     def write(self, folder: Path) -> Path:
         return saved(folder / "picture.bmp", imagecodecs.bmp_encode(PIXELS))
+
+    def expected(self, path: Path) -> np.ndarray:
+        return PIXELS
+
+
+class TestNpy(PluginReader):
+    def write(self, folder: Path) -> Path:
+        np.save(folder / "picture.npy", PIXELS)
+        return folder / "picture.npy"
 
     def expected(self, path: Path) -> np.ndarray:
         return PIXELS
@@ -206,6 +214,33 @@ def test_pixels_that_are_no_picture_are_refused(tmp_path: Path) -> None:
     assert "float32" in str(caught.value)
 
 
+def test_a_saved_array_in_columns_is_read_too(tmp_path: Path) -> None:
+    np.save(tmp_path / "columns.npy", np.asfortranarray(PIXELS))
+    np.testing.assert_array_equal(read_all(tmp_path / "columns.npy"), PIXELS)
+
+
+@pytest.mark.parametrize("pixels", [GREY, PIXELS.astype(np.float32), np.dstack([PIXELS, GREY]), PIXELS[:0]])
+def test_saved_arrays_that_are_no_pictures_are_refused(tmp_path: Path, pixels: np.ndarray) -> None:
+    np.save(tmp_path / "array.npy", pixels)
+    with pytest.raises(InputError, match="the array is not a picture") as caught:
+        open_slide(tmp_path / "array.npy")
+    assert "expected: uint8 (height, width, 3)" in str(caught.value)
+
+
+def test_a_saved_object_is_never_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="the array cannot be read"):
+        open_slide(tmp_path / "object.npy")
+
+
+def test_an_array_that_promises_more_than_its_file_holds_is_refused(tmp_path: Path) -> None:
+    header = "{'descr': '|u1', 'fortran_order': False, 'shape': (1048576, 1048576, 3), }"
+    text = header.ljust(117) + "\n"
+    path = saved(tmp_path / "huge.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
+    with pytest.raises(InputError, match="the array cannot be read"):
+        open_slide(path)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photographs_stand_as_a_viewer_shows_them(tmp_path: Path, orientation: int) -> None:
     path = tmp_path / "turned.jpg"
@@ -235,8 +270,7 @@ def test_broken_exif_is_upright(exif: bytes) -> None:
 def test_a_downsample_is_whole_only_where_the_sizes_say_so(
     base: tuple[int, int], small: tuple[int, int], expected: float
 ) -> None:
-    large, little = (SimpleNamespace(imagelength=h, imagewidth=w) for h, w in (base, small))
-    assert downsample(large, little) == pytest.approx(expected, abs=0.005)
+    assert downsample_of(base, small) == pytest.approx(expected, abs=0.005)
 
 
 def test_a_resolution_for_printers_is_no_size_of_a_specimen(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 SHARED = Path("/dev/shm")
@@ -12,11 +13,11 @@ SHARED = Path("/dev/shm")
 def children(parent: int | None = None) -> set[int]:
     """The processes that this one, or another, started and that are alive."""
     parent = parent or os.getpid()
-    return {
-        int(child)
-        for task in Path(f"/proc/{parent}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    }
+    found: set[int] = set()
+    for task in Path(f"/proc/{parent}/task").iterdir():
+        with suppress(FileNotFoundError):  # the thread ended just now
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
 
 
 def readers(parent: int | None = None) -> set[int]:

@@ -102,12 +102,6 @@ def test_two_runs_write_the_same_bytes(slide: Path, tmp_path: Path) -> None:
     assert content(tmp_path / "a.zarr") == content(tmp_path / "b.zarr")
 
 
-def test_level_and_resolution_are_those_the_model_asks_for(slide: Path, tmp_path: Path) -> None:
-    with pytest.raises(xaipipe.InputError, match="no level of the slide is at the model's resolution"):
-        run(slide, tmp_path / "out.zarr", preprocess={"mpp": 0.25})
-    assert run(slide, tmp_path / "out.zarr", preprocess={"mpp": 0.51})["heatmap/0"].shape == (1, 75, 83)
-
-
 def test_a_last_region_without_any_cell_is_labelled_too(tmp_path: Path) -> None:
     """257 pixels in regions of 64: the last row of regions is one pixel high, and no cell's centre lies in it."""
     slide = write_tiled(tmp_path / "s.tif", dotted(257, 130, [(250, 60)], radius=9))

@@ -22,6 +22,7 @@ from xaipipe.pipeline import chosen_device
 from xaipipe.reading.opening import open_guarded
 from xaipipe.running.checks import checked
 from xaipipe.running.planning import required_preprocess
+from xaipipe.slides import as_asked
 from xaipipe.types import Explanation, Slide
 
 _MOST_PIXELS = 1 << 28
@@ -61,20 +62,21 @@ def explain(
     built = build_config(tables, session.registry, config.resolve().parent if config else None)
     output = output or Path(f"{Path(images[0]).stem}-{name}.png")
     check_output(output, overwrite)
-    explanation, rgb, label = _explain(session, built, images[0], trust)
+    explanation, rgb, label, notes = _explain(session, built, images[0], trust)
     _write(output, explanation, rgb)
-    _tell(session, explanation, label, output, built)
+    _tell(session, explanation, label, output, built, notes)
 
 
 def _explain(
     session: Session, config: Config, image: str, trust: bool
-) -> tuple[Explanation, np.ndarray[Any, Any], str]:
-    """The map after the configuration's postprocessors, the picture as the model saw it, and the target's name."""
+) -> tuple[Explanation, np.ndarray[Any, Any], str, tuple[str, ...]]:
+    """The map after all postprocessors, the picture as the model saw it, the target's name, notes on the picture."""
     if config.model is None:
         raise UsageError("no model is given", expected="--model or a [model] table")
     device = chosen_device(config.run.device)
-    with closing(open_guarded(session.registry, image, config.run)) as slide:
-        photograph = _whole(slide)
+    opened = open_guarded(session.registry, image, config.run)
+    with closing(as_asked(opened, config.loader.params)) as slide:
+        photograph, notes = _whole(slide), slide.notes
     model = load_model(config.model, trust=trust, base=config.base)
     model.module.to(device)
     preprocess = required_preprocess(config, model)
@@ -84,7 +86,7 @@ def _explain(
     explanation = explain_with(session.registry, model, pixels, config.explainer.name, **params)
     for stage in config.postprocessors:
         explanation = checked(stage, explanation, stage.apply)
-    return explanation, rgb, model.label(explanation.targets[0])
+    return explanation, rgb, model.label(explanation.targets[0]), notes
 
 
 def _tables(config: Path | None, settings: list[str] | None, model: str | None, method: str | None) -> dict[str, Any]:
@@ -125,7 +127,7 @@ def _whole(slide: Slide) -> np.ndarray[Any, Any]:
             "the image is too large to be explained at once",
             got=f"{level.width} × {level.height} pixels",
             expected=f"at most {_MOST_PIXELS} pixels",
-            where=slide.path,
+            where=slide,
             hint="`xaipipe run` explains it tile by tile",
         )
     return slide.read(0, 0, 0, level.height, level.width)
@@ -140,7 +142,9 @@ def _write(output: Path, explanation: Explanation, rgb: np.ndarray[Any, Any]) ->
     save(output, npz_bytes(values=values, scale=explanation.grid.scale, offset=explanation.grid.offset))
 
 
-def _tell(session: Session, explanation: Explanation, label: str, output: Path, config: Config) -> None:
+def _tell(
+    session: Session, explanation: Explanation, label: str, output: Path, config: Config, notes: tuple[str, ...]
+) -> None:
     facts: dict[str, Any] = {
         "output": str(output),
         "target": explanation.targets[0],
@@ -151,6 +155,8 @@ def _tell(session: Session, explanation: Explanation, label: str, output: Path, 
         "offset": explanation.grid.offset,
         **explanation.diagnostics,
     }
+    if notes:
+        facts["notes"] = "; ".join(notes)
     if config.segmenters:
         facts["not run"] = "segment: `xaipipe run` makes labels"
     if session.json:

@@ -19,10 +19,12 @@ from xaipipe.running.run import Run
 def plan_facts(run: Run) -> dict[str, Any]:
     plan = run.plan
     return {
-        "slide": str(plan.tiling.slide.path),
+        "slide": str(plan.tiling.slide),
         "pixels": [plan.tiling.height, plan.tiling.width],
         "level": plan.tiling.level,
         "mode": run.config.run.mode,
+        "mpp": _mpp(run),
+        "notes": list(plan.tiling.slide.notes),
         "tiles": plan.tiles,
         "background_tiles_skipped": plan.skipped,
         "unjudged_tiles": plan.unjudged,
@@ -50,11 +52,11 @@ def print_plan(console: Console, run: Run) -> None:
     share = f"{plan.skipped / max(plan.tiles + plan.skipped, 1):.0%}"
     skipped = f"{share}: {counted(plan.background)}" if plan.skipped else share
     halo = f" with {plan.tiling.halo} px of context around" if plan.tiling.halo else ""
+    slide, mpp = plan.tiling.slide, _mpp(run)
+    at = f" at {mpp:.4g} µm per pixel" if mpp else ""
     rows = [
-        (
-            "slide",
-            f"{plan.tiling.slide.path.name}, level {plan.tiling.level}, {plan.tiling.height} × {plan.tiling.width} px",
-        ),
+        ("slide", f"{slide.name}, level {plan.tiling.level}{at}, {plan.tiling.height} × {plan.tiling.width} px"),
+        *(("note", note) for note in slide.notes),
         ("stages", " → ".join(["load", *stages, "store"])),
         ("mode", MODES[config.run.mode]),
         ("tiles", f"{plan.tiles} of {plan.tiling.core} px{halo}; {plan.skipped} background skipped ({skipped})"),
@@ -73,6 +75,12 @@ def print_plan(console: Console, run: Run) -> None:
         said = "may be background, which an unreadable picture of the slide hides; they are explained"
         rows.insert(4, ("unjudged", f"{plan.unjudged} tiles {said}"))
     print_rows(console, rows)
+
+
+def _mpp(run: Run) -> float | None:
+    """Micrometres per pixel of the explained level."""
+    layout = run.plan.layout
+    return layout.mpp * layout.downsample if layout.mpp else None
 
 
 def summary_facts(summary: Summary) -> dict[str, Any]:

@@ -26,19 +26,24 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     context: typer.Context,
-    slide: Annotated[Path, typer.Argument(help="A slide or an image.")],
+    slide: Annotated[str, typer.Argument(help="A slide or an image: a file, an OME-Zarr, a URL of one.")],
     config: Annotated[Path, typer.Option(help="TOML file with the stages.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The OME-Zarr to write.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE")] = None,
     max_bad_tiles: MaxBadTiles = None,
+    mpp: Annotated[
+        float | None, typer.Option(help="µm per level-0 pixel, where the file does not say; --set load.mpp=…")
+    ] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Let a model that is code run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a result of ours.")] = False,
 ) -> None:
     """Explain a slide into an OME-Zarr, by the stages of a configuration."""
     session = session_of(context)
-    limit = [] if max_bad_tiles is None else [f"run.max_bad_tiles={max_bad_tiles}"]
-    pipeline = Pipeline.from_toml(config, [*(settings or []), *limit], registry=session.registry, trust=trust)
+    given = list(settings or [])
+    given += [] if mpp is None else [f"load.mpp={mpp}"]
+    given += [] if max_bad_tiles is None else [f"run.max_bad_tiles={max_bad_tiles}"]
+    pipeline = Pipeline.from_toml(config, given, registry=session.registry, trust=trust)
     if output is None and not dry_run:
         raise UsageError("no output is given", expected="-o NAME.zarr")
     with pipeline.claimed(output, overwrite=overwrite) if output else nullcontext():

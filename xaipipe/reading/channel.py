@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 _LENGTH = struct.Struct("!I")
-_LONGEST = 1 << 20
+_LONGEST = 8 << 20
 
 
 class ChannelClosedError(Exception):

@@ -27,8 +27,8 @@ _TOO_MUCH_TO_HOLD_TWICE = 256 << 20
 class GuardedSlide(Slide):
     """Reads through up to `limits.readers` processes, which are started when they are needed."""
 
-    def __init__(self, path: Path, plugins: Sequence[Source], limits: Limits) -> None:
-        self.path = path
+    def __init__(self, place: str | Path, plugins: Sequence[Source], limits: Limits) -> None:
+        self.place = place
         self._plugins, self._limits = plugins, limits
         self._given_up: dict[Box, dict[str, Any]] = {}
         self._facts: SlideFacts | None = None
@@ -37,9 +37,9 @@ class GuardedSlide(Slide):
         try:
             first, facts, held = _persistent(self._opened)
         except ReaderLostError as lost:
-            raise InputError("the slide cannot be opened", got=lost.reason, where=path, hint=lost.hint) from None
+            raise InputError("the slide cannot be opened", got=lost.reason, where=place, hint=lost.hint) from None
         self._facts = facts
-        self.levels, self.mpp = facts.levels, facts.mpp
+        self.levels, self.mpp, self.notes = facts.levels, facts.mpp, facts.notes
         # a photograph is decoded whole, and held by every process that has it open
         count = 1 if held > _TOO_MUCH_TO_HOLD_TWICE else limits.readers
         self._idle = IdleReaders(first, count)
@@ -47,8 +47,24 @@ class GuardedSlide(Slide):
     @property
     def fingerprint(self) -> str:
         """Of the file as it was opened."""
+        return self._known.fingerprint
+
+    @property
+    def name(self) -> str:
+        return self._known.name
+
+    @property
+    def location(self) -> str | None:
+        return self._known.location
+
+    @property
+    def profile(self) -> bytes | None:
+        return self._known.profile
+
+    @property
+    def _known(self) -> SlideFacts:
         assert self._facts is not None
-        return self._facts.fingerprint
+        return self._facts
 
     def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray[Any, Any]:
         box = (level, y, x, h, w)
@@ -94,23 +110,23 @@ class GuardedSlide(Slide):
         try:
             process, facts, _ = _persistent(self._opened, (ReaderLostError, InputError))
         except (ReaderLostError, InputError) as error:
-            raise SlideLostError("the slide cannot be opened any more", got=error, where=self.path) from None
+            raise SlideLostError("the slide cannot be opened any more", got=error, where=self.place) from None
         if facts != self._facts:
             self._living.lose(process)
-            raise SlideLostError("the slide changed while it was read", where=self.path, hint="begin anew")
+            raise SlideLostError("the slide changed while it was read", where=self.place, hint="begin anew")
         return process
 
     def _opened(self) -> tuple[ReaderProcess, SlideFacts, int]:
         process = self._living.add(lambda: ReaderProcess(self._plugins, self._limits))
         try:
-            return process, *process.open(self.path)
+            return process, *process.open(self.place)
         except BaseException:
             self._living.lose(process)
             raise
 
     def _place(self, box: Box) -> str:
         level, y, x, h, w = box
-        return f"{self.path} level {level} y={y} x={x} h={h} w={w}"
+        return f"{self.place} level {level} y={y} x={x} h={h} w={w}"
 
 
 class _Living:

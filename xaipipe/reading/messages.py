@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import math
 import os
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import Any
 
 from xaipipe import errors
 from xaipipe.errors import InputError, XaipipeError
+from xaipipe.slides import MOST_LEVELS, check_levels
 from xaipipe.types import Level, Slide
 
-_MOST_LEVELS, _MOST_PIXELS = 64, 1 << 42
+_MOST_NOTES = 20
+_LARGEST_PROFILE = 4 << 20
 _LONGEST = 2000
 """Characters of what an error says."""
 
@@ -24,33 +27,49 @@ class SlideFacts:
     levels: tuple[Level, ...]
     mpp: float | None
     fingerprint: str
+    name: str
+    location: str | None
+    notes: tuple[str, ...]
+    profile: bytes | None
 
 
 def facts_to_message(slide: Slide) -> dict[str, Any]:
-    shown = slide.levels[: _MOST_LEVELS + 1]  # one too many is enough to be refused
+    shown = slide.levels[: MOST_LEVELS + 1]  # one too many is enough to be refused
     levels = [[int(level.height), int(level.width), float(level.downsample)] for level in shown]
     mpp = None if slide.mpp is None else float(slide.mpp)
-    return {"levels": levels, "mpp": mpp, "fingerprint": str(slide.fingerprint)}
+    notes = [str(note)[:_LONGEST] for note in slide.notes[:_MOST_NOTES]]
+    profile = slide.profile or b""
+    if len(profile) > _LARGEST_PROFILE:
+        notes.append(f"its ICC profile of {len(profile)} bytes is left out: no profile is so large")
+        profile = b""
+    return {
+        "levels": levels,
+        "mpp": mpp,
+        "fingerprint": str(slide.fingerprint),
+        "name": slide.name,
+        "location": slide.location,
+        "notes": notes,
+        "profile": b64encode(profile).decode() if profile else None,
+    }
 
 
 def facts_from_message(message: dict[str, Any], where: object) -> SlideFacts:
     """The facts, or an `InputError`: a damaged header may claim anything."""
     levels = tuple(Level(height, width, downsample) for height, width, downsample in message["levels"])
-    sound = 0 < len(levels) <= _MOST_LEVELS and all(
-        level.height > 0
-        and level.width > 0
-        and level.height * level.width <= _MOST_PIXELS
-        and math.isfinite(level.downsample)
-        and level.downsample > 0
-        for level in levels
-    )
-    if not sound:
-        sizes = ", ".join(f"{level.height} × {level.width}" for level in levels[:5]) or "no levels"
-        raise InputError("the slide has an impossible size", got=sizes, where=where, hint="the file is damaged")
+    check_levels(levels, where)
     mpp = message["mpp"]
     if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
         raise InputError("the slide has an impossible resolution", got=f"{mpp} µm per pixel", where=where)
-    return SlideFacts(levels, mpp, str(message["fingerprint"]))
+    profile = message["profile"]
+    return SlideFacts(
+        levels,
+        mpp,
+        str(message["fingerprint"]),
+        str(message["name"]),
+        message["location"],
+        tuple(message["notes"]),
+        None if profile is None else b64decode(profile),
+    )
 
 
 def error_to_message(error: XaipipeError) -> dict[str, Any]:

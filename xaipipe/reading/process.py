@@ -75,14 +75,14 @@ class ReaderProcess:
             self.close()
             raise
 
-    def open(self, path: Path) -> tuple[SlideFacts, int]:
+    def open(self, place: str | Path) -> tuple[SlideFacts, int]:
         """What the slide is, and how many bytes the process holds to have it open."""
-        answer = self._ask({"do": "open", "path": str(path), "limit": self._limits.memory}, self._limits.timeout)
+        answer = self._ask({"do": "open", "place": str(place), "limit": self._limits.memory}, self._limits.timeout)
         if answer["answer"] == "error":
             raise error_from_message(answer)
         if answer["answer"] == "failed":
-            raise InputError("a reader failed on this file", got=answer["said"], where=path)
-        return facts_from_message(answer, path), answer["held"]
+            raise InputError("a reader failed on this file", got=answer["said"], where=place)
+        return facts_from_message(answer, place), answer["held"]
 
     def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray[Any, Any]:
         self._shared.reserve(h * w * 3)

@@ -72,9 +72,9 @@ class _Reader:
             self._hooks.register(Source(name, file).load(), name=name)
         return {}
 
-    def _open(self, path: str, limit: int) -> Message:
+    def _open(self, place: str, limit: int) -> Message:
         before = limit_memory(limit)
-        self._slide = open_by_hooks(self._hooks, Path(path))
+        self._slide = open_by_hooks(self._hooks, place)
         facts = facts_to_message(self._slide)
         return {**facts, "held": data_bytes() - before}
 

@@ -59,7 +59,7 @@ def keep_batch(run: Run) -> None:
 
 def copy_images(run: Run) -> None:
     """The slide's own levels, where the store wants them."""
-    slide = run.plan.tiling.slide
+    slide = run.plan.tiling.slide.original
     specs = [spec for spec in run.plan.layout.arrays if spec.role == "image"]
     work = ((level, spec, region) for level, spec in enumerate(specs) for region in spec.regions())
 

@@ -36,8 +36,8 @@ class PlanRecord:
 def record_of(run: Run) -> PlanRecord:
     """The record of a prepared run."""
     slide, config = run.plan.tiling.slide, run.config
-    recipe = {"tables": config.tables, "base": str(config.base), "slide": str(slide.path.absolute())}
-    named = config.model is not None and _plain(config.tables) == config.tables
+    recipe = {"tables": config.tables, "base": str(config.base), "slide": slide.location}
+    named = slide.location is not None and config.model is not None and _plain(config.tables) == config.tables
     return PlanRecord(identity_of(run), _plain(recipe) if named else None)
 
 
@@ -71,9 +71,10 @@ def identity_of(run: Run) -> dict[str, Any]:
         "settings": _plain({name: table for name, table in run.config.tables.items() if name != "run"}),
         "model": {"source": run.model.source, "sha256": run.model.fingerprint},
         "preprocess": _plain(run.preprocess.model_dump()),
-        "slide": {"name": slide.path.name, "fingerprint": slide.fingerprint, "mpp": slide.mpp},
+        "slide": {"name": slide.name, "fingerprint": slide.fingerprint, "mpp": slide.mpp, "notes": list(slide.notes)},
         "plan": {
             "level": plan.tiling.level,
+            "downsample": plan.layout.downsample,
             "tile_core": plan.tiling.core,
             "halo": plan.tiling.halo,
             "region": plan.tiling.region,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from xaipipe.errors import InputError
 from xaipipe.running.quarantine import reason_to_leave_out
 from xaipipe.types import Slide, Tile
+from xaipipe.wrapped import WrappedSlide
 
 _PIECE = 256
 """Side of the squares that are tried one by one; slides are stored in tiles of about this size."""
@@ -49,24 +49,21 @@ def read_patched(
     return pixels, tuple(holes)
 
 
-class PatchedSlide(Slide):
-    """Another slide, patched; `holes` are those that were met."""
+class PatchedSlide(WrappedSlide):
+    """Another slide, patched; `holes` are those that were met, with the level-0 pixels that one of theirs spans."""
 
-    def __init__(self, slide: Slide) -> None:
-        self.path, self.levels, self.mpp = slide.path, slide.levels, slide.mpp
-        self.holes: list[Hole] = []
-        self._slide = slide
-        self._lock = threading.Lock()
-
-    def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray[Any, Any]:
-        pixels, holes = read_patched(self._slide, level, y, x, h, w)
-        with self._lock:
-            self.holes.extend(holes)
-        return pixels
+    def __init__(self, inner: Slide, holes: list[tuple[float, Hole]] | None = None) -> None:
+        super().__init__(inner)
+        self.holes: list[tuple[float, Hole]] = [] if holes is None else holes
 
     @property
-    def fingerprint(self) -> str:
-        return self._slide.fingerprint
+    def original(self) -> Slide:
+        return PatchedSlide(self.inner.original, self.holes)
+
+    def read(self, level: int, y: int, x: int, h: int, w: int) -> np.ndarray[Any, Any]:
+        pixels, holes = read_patched(self.inner, level, y, x, h, w)
+        self.holes.extend((self.levels[level].downsample, hole) for hole in holes)  # one step, whoever else reads
+        return pixels
 
     def hides(self, tile: Tile) -> bool:
         """Whether a hole lies in a tile's core, on whatever level it was met."""
@@ -76,8 +73,7 @@ class PatchedSlide(Slide):
             and hole.x * span < (tile.x + tile.w) * own
             and (hole.y + hole.h) * span > tile.y * own
             and (hole.x + hole.w) * span > tile.x * own
-            for hole in self.holes
-            for span in (self.levels[hole.level].downsample,)
+            for span, hole in self.holes
         )
 
 

@@ -11,6 +11,7 @@ from xaipipe.errors import InputError, UsageError
 from xaipipe.models.model import Model
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.registry import Registry
+from xaipipe.resolution import at_resolution
 from xaipipe.running.assembly import as_kept
 from xaipipe.running.chain import final_map, fit_segmenters, map_item, segmented
 from xaipipe.running.exact.network import Network
@@ -24,15 +25,14 @@ from xaipipe.running.probing import Probe, memory_of, probed, timed
 from xaipipe.running.run import Run
 from xaipipe.running.sample import readable_sample
 from xaipipe.running.tiling import Lattice, Tiling, make_lattice, make_tiling
+from xaipipe.slides import as_asked
 from xaipipe.types import Explanation, Grid, LabelImage, Region, Slide, Tile
-
-_LEVEL_TOLERANCE = 0.05
 
 
 def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> Run:
     """A run that is ready to execute; whatever is wrong with its settings or its model shows here."""
     preprocess = required_preprocess(config, model)
-    level = choose_level(slide, preprocess)
+    slide, level = at_resolution(as_asked(slide, config.loader.params), preprocess.mpp)
     run = Run(config, registry, model, preprocess)
     seen = PatchedSlide(slide)
     fit_loader(run, seen, level)
@@ -88,7 +88,7 @@ def _tile_by_tile(run: Run, slide: Slide, level: int, seen: PatchedSlide) -> _Di
         raise InputError(
             "there is nothing to explain: every tile is background",
             got=counted(worth.background),
-            where=slide.path,
+            where=slide,
             hint='set [load] tissue = "off"',
         )
     sample = readable_sample(run, slide, [tile for planned in worth.regions for tile in planned.tiles])
@@ -133,30 +133,6 @@ def required_preprocess(config: Config, model: Model) -> Preprocess:
     return Preprocess.merged(model.preprocess, config.preprocess, "[preprocess]")
 
 
-def choose_level(slide: Slide, preprocess: Preprocess) -> int:
-    """The level at the model's resolution; the full one where the model does not ask for any."""
-    if preprocess.mpp is None:
-        return 0
-    if slide.mpp is None:
-        raise InputError(
-            "the model was trained at a resolution, but the slide does not say its own",
-            expected=f"a slide at {preprocess.mpp:g} µm per pixel",
-            where=slide.path,
-            hint="leave mpp out of [preprocess] to explain the slide at full resolution",
-        )
-    wanted = preprocess.mpp
-    resolutions = [slide.mpp * level.downsample for level in slide.levels]
-    nearest = min(range(len(resolutions)), key=lambda i: abs(resolutions[i] / wanted - 1))
-    if abs(resolutions[nearest] / wanted - 1) > _LEVEL_TOLERANCE:
-        raise InputError(
-            "no level of the slide is at the model's resolution",
-            got=", ".join(f"{mpp:.3g}" for mpp in resolutions) + " µm per pixel",
-            expected=f"{preprocess.mpp:g} µm per pixel, within 5 %",
-            where=slide.path,
-        )
-    return nearest
-
-
 def _layout(
     config: Config, tiling: Tiling, lattice: Lattice, probe: Explanation, masks: tuple[LabelImage, ...]
 ) -> Layout:
@@ -183,7 +159,7 @@ def _layout(
         )
     arrays.append(replace(map_spec, name=STATUS, role="labels", channels=("status",), dtype="uint8", classes=STATES))
     arrays.extend(mask_spec(mask, downsample) for mask in masks)
-    return config.store.extended(Layout(tuple(arrays), tiling.level, downsample, slide.mpp), slide)
+    return config.store.extended(Layout(tuple(arrays), tiling.level, downsample, slide.mpp), slide.original)
 
 
 def _try_later_stages(run: Run, probe: Explanation) -> None:

@@ -87,7 +87,7 @@ def count_unreadable(run: Run, parts: tuple[Unreadable, ...]) -> None:
             "more of the slide is unreadable than is allowed",
             got=f"tiles and pieces of the image: {len(run.unreadable)}; the last: {parts[-1].reason}",
             expected=f"at most {most} (max_bad_tiles)",
-            where=run.plan.tiling.slide.path,
+            where=run.plan.tiling.slide,
             hint="what is committed is kept: xaipipe resume with a larger --max-bad-tiles",
         )
 

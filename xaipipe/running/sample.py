@@ -26,6 +26,6 @@ def readable_sample(run: Run, slide: Slide, tiles: Sequence[Tile]) -> tuple[Tile
     raise InputError(
         "the slide cannot be read",
         got=f"{len(reasons)} of {len(tiles)} tiles were tried, and every one is unreadable; the first: {reasons[0]}",
-        where=slide.path,
+        where=slide,
         hint="the file is damaged, or its reader is: see [run] isolate, read_timeout, reader_memory",
     )

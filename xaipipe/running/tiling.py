@@ -100,7 +100,7 @@ def make_lattice(tiling: Tiling, probe: Explanation) -> Lattice:
         raise UsageError(
             "the image is smaller than a cell of the map",
             got=f"{tiling.height} × {tiling.width} pixels, cells of {step}",
-            where=tiling.slide.path,
+            where=tiling.slide,
         )
     return Lattice(
         grid=Grid((float(step), float(step)), (offset[0], offset[1])),

@@ -11,7 +11,7 @@ import tifffile
 from tests.fuzz.corpus import circle, tiled
 from xaipipe import InputError
 from xaipipe_readers import open_slide
-from xaipipe_readers.directories import check_chain
+from xaipipe_readers.tiff_chain import check_chain
 
 
 def test_a_circle_is_refused(tmp_path: Path) -> None:
