@@ -45,16 +45,14 @@ def worth_explaining(run: Run, tiling: Tiling, slide: PatchedSlide) -> Worth:
     """What the loader says of every tile."""
     planned, skipped, unjudged = [], Counter[str](), 0
     for region in tiling.regions():
-        tiles = tiling.tiles(region)
-        kept = []
+        tiles, wanted = tiling.tiles(region), []
         for tile, reason in zip(tiles, _background(run, tiles), strict=True):
             doubtful = reason is not None and slide.hides(tile)
             unjudged += doubtful
-            if reason is None or doubtful:
-                kept.append(tile)
-            else:
-                skipped[reason] += 1
-        planned.append(RegionPlan(region, tuple(kept)))
+            wanted.append(reason is None or doubtful)
+            if not wanted[-1]:
+                skipped[str(reason)] += 1
+        planned.append(RegionPlan.of(region, tiling, wanted))
     return Worth(tuple(planned), dict(sorted(skipped.items())), unjudged)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +15,31 @@ from xaipipe.running.tiling import Lattice, Tiling
 from xaipipe.types import LabelImage, Region, Tile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RegionPlan:
-    """One region and those of its tiles that are worth explaining."""
+    """One region and which of its tiles are worth explaining; a bit each, since a large slide has millions."""
 
     region: Region
-    tiles: tuple[Tile, ...]
+    tiling: Tiling
+    wanted: bytes
+    count: int
+
+    @classmethod
+    def of(cls, region: Region, tiling: Tiling, wanted: Sequence[bool]) -> RegionPlan:
+        """From an answer for every tile of the region."""
+        return cls(region, tiling, np.packbits(np.asarray(wanted, bool)).tobytes(), sum(wanted))
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        everything = self.tiling.tiles(self.region)
+        wanted = np.unpackbits(np.frombuffer(self.wanted, np.uint8), count=len(everything))
+        return tuple(tile for tile, keep in zip(everything, wanted, strict=True) if keep)
 
     def batches(self, size: int) -> Iterator[tuple[Tile, ...]]:
         """Always the same batches for the same region, so that the same bits come out whenever it is run."""
-        for start in range(0, len(self.tiles), size):
-            yield self.tiles[start : start + size]
+        tiles = self.tiles
+        for start in range(0, len(tiles), size):
+            yield tiles[start : start + size]
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,7 @@ class Plan:
 
     @property
     def tiles(self) -> int:
-        return sum(len(region.tiles) for region in self.regions)
+        return sum(planned.count for planned in self.regions)
 
     @property
     def skipped(self) -> int:

@@ -84,14 +84,14 @@ def _tile_by_tile(run: Run, slide: Slide, level: int, seen: PatchedSlide) -> _Di
     tile = params.tile or run.preprocess.size
     tiling = make_tiling(slide, level, tile, params.overlap, run.config.store.params.shard)
     worth = worth_explaining(run, tiling, seen)
-    if not any(planned.tiles for planned in worth.regions):
+    if not any(planned.count for planned in worth.regions):
         raise InputError(
             "there is nothing to explain: every tile is background",
             got=counted(worth.background),
             where=slide,
             hint='set [load] tissue = "off"',
         )
-    sample = readable_sample(run, slide, [tile for planned in worth.regions for tile in planned.tiles])
+    sample = readable_sample(run, slide, worth.regions)
     probe = probed(run, sample[0])
     return _Division(tiling, make_lattice(tiling, probe.explanation), worth, sample, probe, params.batch)
 
@@ -107,7 +107,7 @@ def _exactly(run: Run, slide: Slide, level: int) -> _Division:
     network = find_network(run, slide, level)
     tiling = exact_tiling(run, network, slide, level)
     check_numerically(run, network, tiling)
-    regions = tuple(RegionPlan(region, tiling.tiles(region)) for region in tiling.regions())
+    regions = tuple(RegionPlan.of(one, tiling, [True] * len(tiling.tiles(one))) for one in tiling.regions())
     tile = first_share(network, tiling).tile
     return _Division(
         tiling,
