@@ -17,7 +17,10 @@ _NAME = "cli-progress"
 
 
 class ProgressHook:
-    """Advances a bar by the tiles of each explained batch, and a second one by committed regions."""
+    """Advances a bar by the tiles of each batch, and a second one by committed regions.
+
+    Tiles count when they are explained; in an exact run, most of whose passes explain nothing yet, when they are read.
+    """
 
     def __init__(self, progress: Progress, tiles: TaskID, shards: TaskID) -> None:
         self._progress, self._tiles, self._shards = progress, tiles, shards
@@ -25,8 +28,10 @@ class ProgressHook:
     @hookimpl(wrapper=True)
     def run_stage(self, stage: Stage, item: Any, run: Run) -> Generator[None, Any, Any]:
         result = yield
-        if stage.kind == "explain":
+        if run.plan.passes == 1 and stage.kind == "explain":
             self._progress.advance(self._tiles, len(item.tiles))
+        elif run.plan.passes > 1 and stage.kind == "load":
+            self._progress.advance(self._tiles, len(item))
         elif stage.kind == "store":
             self._progress.advance(self._shards)
         return result
@@ -45,7 +50,7 @@ def progress_of(session: Session, run: Run) -> Iterator[None]:
         shards = sum(1 for spec in (*layout.arrays, *layout.derived) for _ in spec.regions())
         hook = ProgressHook(
             progress,
-            progress.add_task("explaining tiles", total=run.plan.tiles),
+            progress.add_task("explaining tiles", total=run.plan.tiles * run.plan.passes),
             progress.add_task("writing shards", total=shards),
         )
         session.registry.hooks.register(hook, name=_NAME)

@@ -62,6 +62,8 @@ class Plan:
     seconds_per_tile: float
     """Measured on a sample."""
     sampled: int
+    passes: int
+    """How often every tile is read."""
     memory: Memory
     grid_source: str
     layer: str | None
@@ -79,7 +81,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        return self.tiles * self.seconds_per_tile
+        return self.tiles * self.passes * self.seconds_per_tile
 
     @property
     def bytes(self) -> int:
