@@ -81,8 +81,8 @@ class Ledger:
 
     def receipts(self, array: str | None = None) -> list[Receipt]:
         """Of all arrays, or of one."""
-        query = "SELECT * FROM shard WHERE ?1 IS NULL OR array = ?1 ORDER BY array, row_, column_"
-        return [_receipt(row) for row in self._run(query, (array,))]
+        query = "SELECT * FROM shard WHERE ? IS NULL OR array = ? ORDER BY array, row_, column_"
+        return [_receipt(row) for row in self._run(query, (array, array))]
 
     def distrust(self, array: str, reason: str, region: Region | None = None) -> None:
         """One region, or all, until it is recorded again."""
