@@ -119,3 +119,25 @@ def test_pooled_cells_are_those_of_the_share() -> None:
     (all_cells,) = pooled_cells(Model(net), pools, [(slice(None), slice(None))], x)
     (some,) = pooled_cells(Model(net), pools, [(slice(2, 4), slice(1, 7))], x)
     torch.testing.assert_close(some, all_cells[:, :, 2:4, 1:7], rtol=0, atol=0)
+
+
+def test_a_pooling_keeps_the_precision_that_it_was_given() -> None:
+    """A mean in double precision of maps in single."""
+
+    class Careful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 2).double()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.conv(x).mean((2, 3), dtype=torch.float64))
+
+    net, x = Careful(), images()[:1].float().requires_grad_()
+    pools = trace_locality(net, x).pools
+    everything = [(slice(None), slice(None))]
+    totals = [sums[0] for sums in pool_sums(Model(net), pools, everything, x)]
+    model = WholeImage.of_share(Model(net), pools, totals, [pools[0].cells[0] * pools[0].cells[1]], everything)
+    outputs = model.outputs(x)
+    torch.testing.assert_close(outputs, net(x), rtol=1e-6, atol=1e-6)
+    (got,), (want,) = (torch.autograd.grad(answer[:, 1].sum(), x) for answer in (outputs, net(x)))
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-9)

@@ -79,6 +79,26 @@ class Excited(nn.Module):
         return x * torch.sigmoid(x.mean(dim=(2, 3), keepdim=True))
 
 
+class Coordinates(nn.Module):
+    """Counted from the first column of whatever is given."""
+
+    def __init__(self, joined: bool = False) -> None:
+        super().__init__()
+        self.conv, self.joined = conv(3, 3, 1, 1), joined
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.conv(x)
+        columns = torch.arange(maps.shape[3], dtype=maps.dtype) / 100
+        return torch.cat([maps, columns.expand_as(maps[:, :1])], 1) if self.joined else F.relu(maps + columns)
+
+
+class ToMultiples(nn.Module):
+    """Pads at the end until the size can be divided."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, -x.shape[3] % 16, 0, -x.shape[2] % 16))
+
+
 class Attending(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.flatten(2).transpose(1, 2)
@@ -112,6 +132,8 @@ LOCAL: dict[str, Callable[[], nn.Module]] = {
     "transposed": lambda: Net(nn.Sequential(conv(3, 3, 4, 1), nn.ReLU(), nn.ConvTranspose2d(8, 8, 4, 2, 1))),
     "sum": lambda: Net(nn.Sequential(conv(3, 3, 2, 1), nn.ReLU()), pool=lambda maps: maps.sum(dim=[3, 2]) / 1e4),
     "two poolings": lambda: Net(nn.Sequential(conv(3, 3, 2, 1), nn.ReLU(), conv(8, 3, 1, 1)), pool=two_poolings),
+    "mirrored far around": lambda: Net(nn.Sequential(nn.ReflectionPad2d(9), conv(3, 3), nn.ReLU())),
+    "repeated far around": lambda: Net(nn.Sequential(nn.ReplicationPad2d(9), conv(3, 3), nn.ReLU())),
     "a border of its own": lambda: Net(nn.Sequential(conv(3, 5, 1, 5), nn.ReLU(), conv(8, 3, 3, 2))),
 }  # fmt: skip
 
@@ -132,8 +154,29 @@ NOT_LOCAL: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "circular padding": (
         lambda: Net(conv(*STEM, padding_mode="circular")), "pad"),
+    "coordinates": (lambda: Net(Coordinates()), "add .*not made from the image"),
+    "coordinates as channels": (lambda: Net(Coordinates(joined=True)), "expand_as .*not made from the image"),
     "cut from the end": (lambda: Net(conv(*STEM), pool=lambda maps: maps[:, :, -9:].mean((2, 3))), "__getitem__"),
 }  # fmt: skip
+
+
+def _mean_by_hand(maps: Tensor) -> Tensor:
+    return maps.sum((2, 3)) / (maps.shape[2] * maps.shape[3])
+
+
+def _mean_spread(maps: Tensor) -> Tensor:
+    """Zeros are padded around the mean of the maps: how much they count depends on the size."""
+    spread = maps.mean((2, 3), keepdim=True).expand(-1, -1, *maps.shape[2:])
+    return F.avg_pool2d(spread, 3, 1, 1).mean((2, 3))
+
+
+SIZE_MATTERS: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "divided by the tile's size": (lambda: Net(conv(*STEM), pool=_mean_by_hand), "makes of the same sums changes"),
+    "the mean spread out": (lambda: Net(conv(*STEM), pool=_mean_spread), "makes of the same sums changes"),
+    "padded to multiples": (lambda: Net(nn.Sequential(ToMultiples(), conv(3, 3, 4, 1))), "maps change in size"),
+    "cropped": (lambda: Net(conv(3, 3, 1, 1), pool=lambda maps: maps[:, :, 6:-6, 6:-6].mean((2, 3))), "in size"),
+}  # fmt: skip
+"""Every operator is local, and yet tiles do not add up to the whole image."""
 
 
 def made(build: Callable[[], nn.Module], dtype: torch.dtype = torch.float64) -> nn.Module:

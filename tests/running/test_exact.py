@@ -13,7 +13,7 @@ import zarr
 from torch import nn
 
 import xaipipe
-from tests.running.networks import LOCAL, NOT_LOCAL, made
+from tests.running.networks import LOCAL, NOT_LOCAL, SIZE_MATTERS, Net, made
 from tests.running.slides import write_tiled
 
 HEIGHT, WIDTH = 149, 172
@@ -109,6 +109,23 @@ def test_what_cannot_be_exact_is_refused_by_the_operators_name(slide: Path, tmp_
         tiled(made(build), slide, tmp_path / "out.zarr", tables(METHODS["saliency"]))
     assert 'mode = "approximate"' in str(caught.value)
     assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.parametrize("name", SIZE_MATTERS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=["float64", "bfloat16"])
+def test_what_depends_on_the_size_of_a_tile_is_refused(
+    slide: Path, tmp_path: Path, name: str, dtype: torch.dtype
+) -> None:
+    build, says = SIZE_MATTERS[name]
+    with pytest.raises(xaipipe.UsageError, match=rf"cannot be explained exactly[\s\S]*{says}"):
+        tiled(made(build, dtype), slide, tmp_path / "out.zarr", tables(METHODS["saliency"]))
+
+
+def test_a_map_that_goes_beyond_the_last_shard_is_refused(slide: Path, tmp_path: Path) -> None:
+    net = made(lambda: Net(nn.Sequential(nn.ZeroPad2d(9), nn.Conv2d(3, 8, 3))))
+    settings = tables(METHODS["gradcam"], load={"tile": 40})
+    with pytest.raises(xaipipe.UsageError, match="map goes beyond the image"):
+        tiled(net, slide, tmp_path / "out.zarr", settings)
 
 
 def test_the_network_itself_is_checked_not_only_its_operators(slide: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from xaipipe.models.fields import Call, Field, field_after, merged_field
 from xaipipe.models.forward import forward
-from xaipipe.models.operators import ATTENDS, POINTWISE, WINDOWS, keeps_space, pooled_dimensions
+from xaipipe.models.operators import ATTENDS, MEETINGS, POINTWISE, WINDOWS, keeps_space, pooled_dimensions
 
 _STATE = "_xaipipe_locality"
 Beyond = Literal["pooled", "mixed"]
@@ -104,6 +104,8 @@ class _Tracer(TorchFunctionMode):
             return self._mixed(f"{name} (of maps with what was pooled from them: squeeze and excitation)")
         if pooled is not None and set(pooled) == set(fields[0].axes):
             return self._pooled(name, fields[0], call)
+        if name in MEETINGS and _meets_a_stranger(fields[0], call):
+            return self._mixed(f"{name} (of maps with others that are not made from the image)")
         after = _local(name, fields, call)
         return self._mixed(name) if after is None else self._strided(name, after)
 
@@ -144,6 +146,13 @@ def _local(name: str, fields: list[Field], call: Call) -> Field | None:
     if name in POINTWISE:
         return place if call.output.shape == call.shape or _broadcast(place, call) else None
     return keeps_space(name, place, call)
+
+
+def _meets_a_stranger(place: Field, call: Call) -> bool:
+    """Whether an operand has cells that are not made from the image: coordinates, say, which a tile counts anew."""
+    others = [t for t in _tensors([*call.args, *call.kwargs.values()]) if getattr(t, _STATE, None) is None]
+    spatial = [axis - call.output.ndim for axis in place.axes]  # from the end, as operands are broadcast
+    return any(t.ndim >= -axis and t.shape[axis] > 1 for t in others for axis in spatial)
 
 
 def _broadcast(place: Field, call: Call) -> bool:

@@ -23,14 +23,20 @@ _COPIES = (
     *("requires_grad_", "positive", "alias", "expand_as"),
 )
 _DUNDERS = ("add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "truediv", "rtruediv", "itruediv")
-_NAMED = (*_ARITHMETIC, *_ACTIVATIONS, *_FUNCTIONS, *_COPIES)
+_JOINS = ("cat", "concat", "concatenate")
 
-POINTWISE = {
-    *_NAMED,
-    *(f"{name}_" for name in _NAMED),
-    *(f"__{name}__" for name in (*_DUNDERS, "neg", "pow", "rpow", "abs")),
-}
+
+def _spelled(*names: str) -> set[str]:
+    return {*names, *(f"{name}_" for name in names)}
+
+
+_COMBINES = _spelled(*_ARITHMETIC, *_FUNCTIONS) | {f"__{name}__" for name in (*_DUNDERS, "neg", "pow", "rpow", "abs")}
+
+POINTWISE = _COMBINES | _spelled(*_ACTIVATIONS, *_COPIES)
 """A cell of the result depends on the same cell of the operands."""
+
+MEETINGS = _COMBINES | {*_JOINS, "expand_as"}
+"""Operators in which maps meet other tensors cell by cell."""
 
 WINDOWS = {"conv2d", "conv_transpose2d", "max_pool2d", "_max_pool2d", "avg_pool2d", "pad"}
 """A cell depends on a window of cells, by the rules of `fields`."""
@@ -125,9 +131,7 @@ _RULES: dict[str, Callable[[Field, Call], Field | None]] = {
     "layer_norm": _last_dimensions,
     "softmax": _along(1),
     "log_softmax": _along(1),
-    "cat": _along(1, 0),
-    "concat": _along(1, 0),
-    "concatenate": _along(1, 0),
+    **dict.fromkeys(_JOINS, _along(1, 0)),
     "chunk": _along(2, 0),
     "split": _along(2, 0),
     "tensor_split": _along(2, 0),

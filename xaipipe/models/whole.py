@@ -51,7 +51,7 @@ class WholeImage(Model):
     def _pooled(self, index: int, maps: Tensor, result: Tensor) -> Tensor:
         pool, total = self.pools[index], self.totals[index]
         cells = self.counts[index] if pool.mean else 1
-        value = (total / cells).to(maps.dtype).to(maps.device)
+        value = (total / cells).to(result.device, result.dtype)
         shape = [maps.shape[0], *result.shape[1:]]
         answer: Tensor = _OwnShare.apply(maps, value, shape, pool.axes, self.own[index], cells)  # type: ignore[no-untyped-call]
         return answer

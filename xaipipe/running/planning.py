@@ -14,8 +14,9 @@ from xaipipe.registry import Registry
 from xaipipe.resolution import at_resolution
 from xaipipe.running.assembly import as_kept
 from xaipipe.running.chain import final_map, fit_segmenters, map_item, segmented
+from xaipipe.running.exact.checking import check_numerically
 from xaipipe.running.exact.network import Network
-from xaipipe.running.exact.planning import check_numerically, exact_lattice, exact_tiling, find_network
+from xaipipe.running.exact.planning import exact_lattice, exact_tiling, find_network
 from xaipipe.running.exact.shares import first_share
 from xaipipe.running.layout import STATES, STATUS, ArraySpec, Layout
 from xaipipe.running.loading import Worth, counted, fit_loader, mask_spec, masks_of, worth_explaining

@@ -6,23 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
 from xaipipe.errors import UsageError
 from xaipipe.models.locality import Locality, trace_locality
-from xaipipe.models.whole import pooled_cells
-from xaipipe.running.device import on_device
 from xaipipe.running.exact.cells import Axis, Cells
-from xaipipe.running.exact.network import Box, Network, Plane, empty
-from xaipipe.running.exact.shares import share_of
+from xaipipe.running.exact.checking import read_tile, refused
+from xaipipe.running.exact.network import Network, Plane
 from xaipipe.running.run import Run
 from xaipipe.running.tiling import Lattice, Tiling
 from xaipipe.shares import FittedExplainer, SummedExplainer
 from xaipipe.types import Batch, Grid, Slide, Tile
-
-_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-_COARSE = 5e-2
-"""For the half precisions."""
 
 
 def find_network(run: Run, slide: Slide, level: int) -> Network:
@@ -31,10 +23,10 @@ def find_network(run: Run, slide: Slide, level: int) -> Network:
     size = slide.levels[level]
     side = run.config.loader.params.tile or run.preprocess.size
     rough = Tile(slide, level, 0, 0, min(side, size.height), min(side, size.width))
-    stride = _locality(run, _read(run, rough)).stride
+    stride = _locality(run, read_tile(run, rough)).stride
     axes = Axis(size.height, stride[0]), Axis(size.width, stride[1])
     corners = [_corner(axes, rough, at_end) for at_end in (False, True)]
-    read = [_read(run, tile) for tile in corners]
+    read = [read_tile(run, tile) for tile in corners]
     first, last = (_locality(run, batch) for batch in read)
     planes = tuple(
         _plane(corners, [a.field.grid, b.field.grid], [a.cells, b.cells], a.field.receptive)
@@ -83,30 +75,18 @@ def exact_lattice(network: Network, tiling: Tiling) -> Lattice:
             got=f"cells of {y.scale} × {x.scale} pixels",
             expected=f"squares that divide {tiling.core} pixels",
         )
+    for cells, length in ((y, tiling.height), (x, tiling.width)):
+        room = -(-length // tiling.region) * (tiling.region // cells.scale)
+        if cells.count > room:
+            raise UsageError(
+                "the layer's map goes beyond the image, further than the last shard",
+                got=f"{cells.count} cells of {cells.scale} pixels on {length} pixels",
+                expected=f"at most {room}",
+                hint="name another layer, or set another [store] shard",
+            )
     grid = Grid((float(y.scale), float(x.scale)), (y.offset, x.offset))
     step = (y.scale, x.scale)
     return Lattice(grid, step, y.count, x.count, tiling.region // y.scale, (0, 0), tiling.core // y.scale, ())
-
-
-def check_numerically(run: Run, network: Network, tiling: Tiling) -> None:
-    """What the middle of the image puts into the poolings must not depend on how much is read around it."""
-    cells = network.owned(_middle(network, tiling))
-    if all(map(empty, cells)):
-        return
-    near = network.tile_for(network.planes, cells)
-    rows, columns = (
-        axis.box((span[0] - 2 * axis.stride, span[1] + 2 * axis.stride))
-        for axis, span in zip(network.axes, near, strict=True)
-    )
-    found = []
-    for box in (near, (rows, columns)):
-        share = share_of(network, tiling, cells, box)
-        batch = _read(run, share.tile)
-        found.append(pooled_cells(run.model, network.pools, share.own, batch.pixels))
-    for a, b in zip(*found, strict=True):
-        difference = float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) if a.numel() else 0.0
-        if difference > _TOLERANCE.get(a.dtype, _COARSE):
-            raise _refused(f"its maps change by {difference:.1e} with what is read around a tile")
 
 
 def _require_method(run: Run) -> None:
@@ -118,30 +98,20 @@ def _require_method(run: Run) -> None:
         )
     if loader.overlap:
         raise UsageError(
-            "in an exact run the overlap follows from the network", got=f"[load] overlap = {loader.overlap}"
+            "in an exact run the overlap follows from the network",
+            got=f"[load] overlap = {loader.overlap}",
+            expected="0",
+            hint="leave out [load] overlap, or add --set load.overlap=0",
         )
-
-
-def _read(run: Run, tile: Tile) -> Batch:
-    return on_device(run.stage(run.config.loader, (tile,)), run.model.device)
 
 
 def _locality(run: Run, batch: Batch) -> Locality:
     found = trace_locality(run.model.module, batch.pixels)
     if found.obstacles:
-        raise _refused("operators that are not local: " + ", ".join(found.obstacles[:4]))
+        raise refused("operators that are not local: " + ", ".join(found.obstacles[:4]))
     if not found.pools:
-        raise _refused("no global pooling of its maps was seen")
+        raise refused("no global pooling of its maps was seen")
     return found
-
-
-def _refused(reason: str) -> UsageError:
-    return UsageError(
-        "this network cannot be explained exactly tile by tile",
-        got=reason,
-        expected="convolutions, poolings and other local operators, up to a global mean or sum",
-        hint='set [run] mode = "approximate": every tile is then explained on its own',
-    )
 
 
 def _corner(axes: tuple[Axis, Axis], rough: Tile, at_end: bool) -> Tile:
@@ -159,24 +129,23 @@ def _plane(
     """The cells of a map of the whole image, from its maps of the first and the last tile."""
     first, last = grids
     if first != last or any(scale != int(scale) for scale in first.scale):
-        raise _refused(f"its cells lie differently in different tiles: {first} and {last}")
+        raise refused(f"its cells lie differently in different tiles: {first} and {last}")
     begin = (corners[1].y, corners[1].x)
+    end = (corners[1].y + corners[1].h, corners[1].x + corners[1].w)
     y, x = (
-        Cells(
+        _cells(
             scale=int(first.scale[axis]),
             offset=first.offset[axis],
             reach=(receptive[axis] - 1) / 2,
             count=begin[axis] // int(first.scale[axis]) + cells[1][axis],
+            length=end[axis],
         )
         for axis in (0, 1)
     )
     return y, x
 
 
-def _middle(network: Network, tiling: Tiling) -> Box:
-    rows, columns = (
-        (start, min(start + tiling.core, axis.length))
-        for axis in network.axes
-        for start in [axis.length // 2 // tiling.core * tiling.core]
-    )
-    return rows, columns
+def _cells(scale: int, offset: float, reach: float, count: int, length: int) -> Cells:
+    """Cells that lie outside the image, where it is mirrored or repeated, see as far back into it."""
+    outside = max(-offset, offset + (count - 1) * scale - (length - 1), 0.0)
+    return Cells(scale, offset, reach + 2 * outside, count)
