@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zarr.core.buffer import Buffer as ZarrBuffer
 from zarr.storage import LocalStore
+
+_MAKING_FOLDERS = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +30,14 @@ def write_durably(path: Path, data: Any) -> Written:
     The name beside it is always the same, so that what a killed run left is written over by the next.
     """
     view = memoryview(data).cast("B")
-    new_folders = _make_folders(path.parent)
+    _make_folders(path.parent)
     beside = path.with_name(f".{path.name}.partial")
     with beside.open("wb") as file:
         file.write(view)
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    for folder in (path.parent, *(folder.parent for folder in new_folders)):
-        sync_folder(folder)
+    sync_folder(path.parent)
     return Written(view.nbytes, hashlib.sha256(view).hexdigest())
 
 
@@ -46,6 +48,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_folders(top: Path) -> None:
+    """All entries of a folder and of those in it: a killed run made names that it may not have synced."""
+    for folder in (top.absolute().parent, top, *(path for path in top.rglob("*") if path.is_dir())):
+        sync_folder(folder)
 
 
 class DurableStore(LocalStore):
@@ -65,12 +73,13 @@ class DurableStore(LocalStore):
             await self.set(key, value)
 
 
-def _make_folders(folder: Path) -> list[Path]:
-    """Those that had to be made, the deepest first."""
-    missing = []
-    while not folder.exists():
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
-        new.mkdir(exist_ok=True)
-    return missing
+def _make_folders(folder: Path) -> None:
+    """With all above it, each synced into its parent before another thread finds it there and relies on it."""
+    with _MAKING_FOLDERS:
+        missing = []
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for new in reversed(missing):
+            new.mkdir(exist_ok=True)
+            sync_folder(new.parent)

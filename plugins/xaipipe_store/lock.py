@@ -9,6 +9,8 @@ from pathlib import Path
 
 from xaipipe import LockedError, UsageError
 
+_HOLDER = b"process "
+
 
 class OutputLock:
     """An flock on a file beside the output, which names its holder."""
@@ -30,7 +32,7 @@ class OutputLock:
                 if self._still_there(handle):
                     self._require_ours(handle)
                     os.ftruncate(handle, 0)
-                    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                    os.write(handle, _HOLDER + f"{os.getpid()} on {socket.gethostname()}".encode())
                     return handle
             except BlockingIOError:
                 holder = os.pread(handle, 200, 0).decode(errors="replace")
@@ -44,9 +46,9 @@ class OutputLock:
             os.close(handle)  # its last holder removed it between our opening and locking it: once more
 
     def _require_ours(self, handle: int) -> None:
-        """An empty file, or one that a killed run left; nobody else's is touched."""
-        content = os.pread(handle, 200, 0)
-        if content and not content.startswith(b"process "):
+        """What a killed run left, or a power loss of that: nothing, a torn name, zeros. Nobody else's is touched."""
+        content = os.pread(handle, 200, 0).strip(b"\0")
+        if not content.startswith(_HOLDER) and not _HOLDER.startswith(content):
             os.close(handle)
             raise UsageError("somebody else's file stands where the lock goes", where=self._path)
 

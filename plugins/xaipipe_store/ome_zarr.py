@@ -19,7 +19,7 @@ from xaipipe.running.layout import Layout
 from xaipipe.running.manifest import PlanRecord
 from xaipipe_store import ngff
 from xaipipe_store.arrays import array_path, create_collection, series
-from xaipipe_store.durable import DurableStore, sync_folder, write_durably
+from xaipipe_store.durable import DurableStore, sync_folder, sync_folders, write_durably
 from xaipipe_store.identity import require_same
 from xaipipe_store.ledger import Ledger, ledger_path
 from xaipipe_store.lock import OutputLock
@@ -86,6 +86,7 @@ class OmeZarr(Store):
                 if not is_ours(self.output):  # looked at again: it may have been replaced since it was claimed
                     raise UsageError("the output is not ours", where=self.output)
                 shutil.rmtree(self.output)
+                sync_folder(self.output.absolute().parent)  # before the ledger goes, by which the rest is known as ours
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{ledger_path(self.output)}{suffix}").unlink(missing_ok=True)
             self._open_ledger()
@@ -115,6 +116,7 @@ class OmeZarr(Store):
                 write_durably(self.output / path, content)
             with suppress(FileNotFoundError):
                 (self.output / COMPLETE).unlink()
+            sync_folders(self.output)
             self._zarr = DurableStore(self.output)
         self._open_arrays(layout, record)
 
