@@ -186,6 +186,12 @@ def test_result_says_how_it_was_made_and_what_the_model_says_of_the_whole(slide:
             assert said["findings"]["whole image"]["target"] == "1"
 
 
+def test_a_network_that_sees_further_than_its_size_is_looked_at_on_a_larger_tile(slide: Path, tmp_path: Path) -> None:
+    net = made(lambda: Net(nn.Conv2d(3, 8, 41, 2)))
+    got = tiled(net, slide, tmp_path / "out.zarr", tables(METHODS["saliency"]))
+    assert difference(got, whole(net, METHODS["saliency"])) < 1e-12
+
+
 def test_predicted_is_the_class_of_the_whole_image(slide: Path, tmp_path: Path) -> None:
     net = made(LOCAL["strided"])
     x = xaipipe.Preprocess(**PREPROCESS).normalise(noise())[None].double()

@@ -14,7 +14,7 @@ import torch
 from xaipipe.running.run import Run
 
 MODES = {
-    "approximate": "approximate: every tile was explained on its own",
+    "approximate": "approximate: every tile is explained by itself",
     "exact": "exact: the map is that of the whole image",
 }
 

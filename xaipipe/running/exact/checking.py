@@ -58,7 +58,7 @@ def _require_equal(what: str, a: Tensor, b: Tensor, tolerance: float) -> None:
     if a.shape != b.shape:
         raise refused(f"{what} in size with what is read around a tile: {tuple(a.shape)} and {tuple(b.shape)}")
     difference = float((a - b).abs().max() / b.abs().max().clamp(min=1e-30)) if a.numel() else 0.0
-    if difference > tolerance:
+    if not difference <= tolerance:  # NaN is no agreement
         raise refused(f"{what} by {difference:.1e} with what is read around a tile")
 
 

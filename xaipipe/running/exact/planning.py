@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from xaipipe.errors import UsageError
+from xaipipe.errors import InputError, UsageError
 from xaipipe.models.locality import Locality, trace_locality
 from xaipipe.running.exact.cells import Axis, Cells
 from xaipipe.running.exact.checking import read_tile, refused
@@ -16,14 +16,15 @@ from xaipipe.running.tiling import Lattice, Tiling
 from xaipipe.shares import FittedExplainer, SummedExplainer
 from xaipipe.types import Batch, Grid, Slide, Tile
 
+_LOOKS = (1, 4)
+"""Times the model's size, along a side, of the tile that shows what the network is."""
+
 
 def find_network(run: Run, slide: Slide, level: int) -> Network:
     """The network on the whole level; a worded refusal where its tiles could not give the whole image's map."""
     _require_method(run)
     size = slide.levels[level]
-    side = run.config.loader.params.tile or run.preprocess.size
-    rough = Tile(slide, level, 0, 0, min(side, size.height), min(side, size.width))
-    stride = _locality(run, read_tile(run, rough)).stride
+    rough, stride = _first_look(run, slide, level)
     axes = Axis(size.height, stride[0]), Axis(size.width, stride[1])
     corners = [_corner(axes, rough, at_end) for at_end in (False, True)]
     read = [read_tile(run, tile) for tile in corners]
@@ -39,6 +40,20 @@ def find_network(run: Run, slide: Slide, level: int) -> Network:
     cells = [(int(one.values.shape[2]), int(one.values.shape[3])) for one in maps]
     sight = 2 * network.reach + 1.0  # a layer in front of a pooling sees no further than the pooling's cells
     return replace(network, layer=_plane(corners, [one.grid for one in maps], cells, (sight, sight)))
+
+
+def _first_look(run: Run, slide: Slide, level: int) -> tuple[Tile, tuple[int, int]]:
+    """A tile that the network takes, and its stride; one that pads nothing may want more than it was trained on."""
+    size = slide.levels[level]
+    side = run.config.loader.params.tile or run.preprocess.size
+    for times in _LOOKS:
+        rough = Tile(slide, level, 0, 0, min(times * side, size.height), min(times * side, size.width))
+        try:
+            return rough, _locality(run, read_tile(run, rough)).stride
+        except InputError:
+            if times == _LOOKS[-1] or (rough.h, rough.w) == (size.height, size.width):
+                raise
+    raise AssertionError("the last look returns or raises")
 
 
 def exact_tiling(run: Run, network: Network, slide: Slide, level: int) -> Tiling:
