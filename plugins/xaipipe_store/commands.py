@@ -63,8 +63,10 @@ def _damage(output: Path) -> list[Damage]:
 
 def _resume(session: Session, output: Path, trust: bool, max_bad_tiles: int | None = None) -> None:
     ledger = _ledger(output)
-    recipe = ledger.fact("recipe")
+    begun, recipe = ledger.fact("identity"), ledger.fact("recipe")
     ledger.close()
+    if begun is None:
+        raise UsageError("the run ended before it had begun to write", where=output, hint="begin anew: xaipipe run")
     if recipe is None:
         raise UsageError(
             "this run was made from Python, from objects that no file names",

@@ -45,8 +45,10 @@ class Ledger:
     def close(self) -> None:
         """Leaves one file: the log is folded into the database."""
         with self._lock, _worded(self.path):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._db.close()
+            try:
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:  # on a full disk there may be no room to fold it
+                self._db.close()
 
     def write_fact(self, name: str, value: Any) -> None:
         self._run("INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, json.dumps(value)))
@@ -103,11 +105,9 @@ class Ledger:
         place = (array, region.row, region.column)
         box = (region.y, region.x, region.h, region.w)
         rows = [(*place, *box, part.level, part.y, part.x, part.h, part.w, part.reason) for part in parts]
-        with self._lock, _worded(self.path):
-            self._db.execute("BEGIN")
+        with self._transaction():
             self._db.execute("DELETE FROM unreadable WHERE array = ? AND row_ = ? AND column_ = ?", place)
             self._db.executemany(f"INSERT INTO unreadable VALUES ({', '.join('?' * 13)})", rows)
-            self._db.execute("COMMIT")
 
     def unreadable(self) -> tuple[Unreadable, ...]:
         rows = self._run("SELECT * FROM unreadable ORDER BY array, row_, column_, level, y, x")

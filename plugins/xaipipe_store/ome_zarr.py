@@ -90,8 +90,8 @@ class OmeZarr(Store):
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{ledger_path(self.output)}{suffix}").unlink(missing_ok=True)
             self._open_ledger()
-            self._book.write_fact("identity", record.identity)
             self._book.write_fact("recipe", record.recipe)
+            self._book.write_fact("identity", record.identity)
             self._book.write_fact("plan", record.plan)
             self._zarr = DurableStore(self.output)
             create_collection(self._zarr, layout, slide, self.params.chunk)

@@ -1,6 +1,7 @@
-"""A run that kills itself: `python -m tests.store.killed_run SLIDE OUTPUT EVENT`.
+"""Runs that kill themselves: `python -m tests.store.killed_run SLIDE FOLDER EVENT…`, each into FOLDER/EVENT.zarr.
 
-Events are counted over everything that makes a commit durable: syncs, renames, rows of the ledger.
+Events are counted over everything that makes a commit durable: syncs, renames, rows of the ledger. Prints the events
+that came; a run may end before. Each run is a fork of a process that has imported everything, and computed nothing.
 """
 
 from __future__ import annotations
@@ -34,9 +35,28 @@ class Killer:
         setattr(owner, name, counted)
 
 
-if __name__ == "__main__":
-    slide, output, event = sys.argv[1:]
-    killer = Killer(int(event))
+def run_until(slide: str, output: Path, event: int) -> None:
+    killer = Killer(event)
     for owner, name in ((os, "fsync"), (Path, "replace"), (Ledger, "_run"), (Ledger, "_transaction")):
         killer.wrap(owner, name)
-    pipeline().run(slide, output)
+    pipeline(run={"isolate": False}).run(slide, output)  # so that a kill is of this process alone
+
+
+def was_killed(slide: str, output: Path, event: int) -> bool:
+    child = os.fork()
+    if child == 0:
+        ended = 1
+        try:
+            run_until(slide, output, event)
+            ended = 0
+        finally:
+            os._exit(ended)
+    status = os.waitpid(child, 0)[1]
+    if not os.WIFSIGNALED(status) and os.waitstatus_to_exitcode(status):
+        sys.exit(f"the run to be killed at event {event} failed by itself")
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+if __name__ == "__main__":
+    slide, folder, *events = sys.argv[1:]
+    print(*(event for event in events if was_killed(slide, Path(folder) / f"{event}.zarr", int(event))))

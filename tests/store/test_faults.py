@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import random
-import signal
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,8 @@ from xaipipe_store.verify import all_damage
 
 ROOT = Path(__file__).parents[2]
 FAST_KILLS = [0, 3, 20, 47, 90, 150, 220, 260, 290]
-MANY_KILLS = 200
+EVENTS_AT_MOST = 500
+"""More than a run has."""
 MANY_FLIPS = 1000
 
 
@@ -38,36 +39,40 @@ def straight(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def kill_run(slide: Path, output: Path, event: int) -> bool:
-    """Whether the run was killed; it may end before the event comes."""
-    arguments = [sys.executable, "-m", "tests.store.killed_run", str(slide), str(output), str(event)]
-    return subprocess.run(arguments, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+def kill_runs(slide: Path, folder: Path, events: Iterable[int]) -> list[int]:
+    """Run once for every event, into FOLDER/EVENT.zarr; the events at which a run was killed before it ended."""
+    arguments = [sys.executable, "-m", "tests.store.killed_run", slide, folder, *events]
+    done = subprocess.run([str(one) for one in arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    return [int(event) for event in done.stdout.split()]
 
 
 def go_on(slide: Path, output: Path) -> None:
     """Resume, or start anew where the run died before there was anything to go on with."""
     begun = ledger_path(output).is_file()
-    pipeline().run(slide, output, resume=begun)
+    pipeline(run={"isolate": False}).run(slide, output, resume=begun)
 
 
-@pytest.mark.parametrize("event", FAST_KILLS)
-def test_a_killed_run_ends_in_the_same_bytes(slide: Path, straight: Path, tmp_path: Path, event: int) -> None:
-    output = tmp_path / "out.zarr"
-    assert kill_run(slide, output, event)
-    go_on(slide, output)
-    assert content(output) == content(straight)
+def killed_and_resumed(slide: Path, straight: Path, folder: Path, events: Iterable[int]) -> list[int]:
+    """The events at which a run was killed; each went on to the bytes of an undisturbed one."""
+    want, killed = content(straight), kill_runs(slide, folder, events)
+    for event in killed:
+        output = folder / f"{event}.zarr"
+        go_on(slide, output)
+        assert content(output) == want, f"killed at event {event}"
+        shutil.rmtree(output)
+    return killed
+
+
+def test_a_killed_run_ends_in_the_same_bytes(slide: Path, straight: Path, tmp_path: Path) -> None:
+    assert killed_and_resumed(slide, straight, tmp_path, FAST_KILLS) == FAST_KILLS
 
 
 @pytest.mark.slow
-def test_two_hundred_kills_at_random_moments(slide: Path, straight: Path, tmp_path: Path) -> None:
-    chance = random.Random(0)
-    killed = 0
-    for attempt in range(MANY_KILLS):
-        output = tmp_path / f"{attempt}.zarr"
-        killed += kill_run(slide, output, chance.randrange(300))
-        go_on(slide, output)
-        assert content(output) == content(straight)
-    assert killed > MANY_KILLS * 0.9
+def test_a_kill_before_every_event(slide: Path, straight: Path, tmp_path: Path) -> None:
+    """Before and after every sync, rename and row of the ledger, from the first to the last."""
+    killed = killed_and_resumed(slide, straight, tmp_path, range(EVENTS_AT_MOST))
+    assert killed == list(range(len(killed)))
+    assert FAST_KILLS[-1] < len(killed) < EVENTS_AT_MOST
 
 
 class Stopped(BaseException):

@@ -55,7 +55,7 @@ def lost(output: Path) -> list[str]:
 
 def go_on(slide: Path, output: Path) -> None:
     begun = ledger_path(output).is_file()
-    pipeline().run(slide, output, resume=begun)
+    pipeline(run={"isolate": False}).run(slide, output, resume=begun)
 
 
 def survives(moment: Moment, folder: Path, slide: Path, straight: dict[str, bytes], seed: int | None) -> None:

@@ -19,6 +19,20 @@ from xaipipe.models.preprocess import Preprocess
 from xaipipe.models.targets import Selection, select
 
 
+class NotFiniteError(InputError):
+    """The model answered NaN or infinity for some images of a batch."""
+
+    def __init__(self, source: str, images: tuple[int, ...], batch: int) -> None:
+        self.images = images
+        super().__init__(
+            "the model returned NaN or infinity",
+            got=f"image {', '.join(map(str, images))} of a batch of {batch}",
+            expected="finite scores",
+            where=source,
+            hint="check the weights and the preprocessing (mean, std, value range)",
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A PyTorch module with everything that is needed to explain it."""
@@ -81,13 +95,7 @@ class Model:
         finite = torch.isfinite(outputs.detach()).all(dim=1)
         if not finite.all():
             bad = (~finite).nonzero()[:, 0].tolist()
-            raise InputError(
-                "the model returned NaN or infinity",
-                got=f"image {', '.join(map(str, bad))} of a batch of {len(outputs)}",
-                expected="finite scores",
-                where=self.source,
-                hint="check the weights and the preprocessing (mean, std, value range)",
-            )
+            raise NotFiniteError(self.source, tuple(bad), len(outputs))
         return outputs
 
     def score(self, pixels: Tensor, target: int | str | Callable[[Tensor], Tensor]) -> Selection:

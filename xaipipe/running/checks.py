@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from xaipipe.errors import BoundaryError, StorageError, XaipipeError
 from xaipipe.hookspecs import hookimpl
 from xaipipe.models.forward import is_out_of_memory
+from xaipipe.models.model import NotFiniteError
 from xaipipe.stages import Stage
 from xaipipe.types import Batch, Explanation, Grid, Receipt, Segmentation
 
@@ -52,6 +53,10 @@ def named_failures(stage: Stage, item: Any) -> Iterator[None]:
     """A stage that raises is named with its tile; errors that speak for themselves pass."""
     try:
         yield
+    except NotFiniteError as error:
+        if tiles := _tiles(item):  # of which the model knows nothing
+            error.facts["where"] = f"{error.facts['where']}; {_few([tiles[image] for image in error.images])}"
+        raise
     except XaipipeError:
         raise
     except (Exception, SystemExit) as error:
@@ -86,13 +91,12 @@ class _Check:
         tiles = _tiles(self._item)
         named = tiles if index is None else tiles[index : index + 1]
         places = [f"plugin '{self._stage.plugin}'"] if self._stage.plugin else []
-        places += [str(tile) for tile in named[:3]]
-        more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+        places += [_few(named)] if named else []
         return BoundaryError(
             f"{self._stage.kind} method '{self._stage.name}' {problem}",
             got=got,
             expected=expected,
-            where="; ".join(places) + more or None,
+            where="; ".join(places) or None,
         )
 
     def type(self, what: str, value: Any, expected: type) -> None:
@@ -172,6 +176,12 @@ def _check_segmentation(check: _Check, result: Segmentation) -> None:
     low, high = (int(edge) for edge in result.labels.to(torch.int64).aminmax())
     if low < 0 or high >= 1 << 32:
         raise check.error("returned labels out of range", f"{low} … {high}", "0 … 4294967295")
+
+
+def _few(tiles: Sequence[Any]) -> str:
+    """The first of some tiles."""
+    more = f" and {len(tiles) - 3} more" if len(tiles) > 3 else ""
+    return "; ".join(map(str, tiles[:3])) + more
 
 
 def _tiles(item: Any) -> tuple[Any, ...]:
