@@ -146,7 +146,10 @@ def damage_in_words(where: str) -> Iterator[None]:
         yield
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            "a part of the result cannot be read", got=str(error), where=where, hint="put it back: xaipipe verify, with --repair"
+            "a part of the result cannot be read",
+            got=str(error),
+            where=where,
+            hint="put it back: xaipipe verify, with --repair",
         ) from error
 
 
