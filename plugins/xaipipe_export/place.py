@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xaipipe import StorageError, UsageError
 from xaipipe.cli.outputs import check_output
-from xaipipe.outputs import check_replaceable
+from xaipipe.outputs import check_replaceable, sync, sync_all
 from xaipipe_export.exporter import Exporter
 
 MARK = "export.json"
@@ -64,6 +64,7 @@ def _entries(folder: Path) -> set[str]:
 def _replace(output: Path, beside: Path) -> None:
     """What stood there goes only when the new one is complete."""
     old = output.with_name(f".{output.name}.{os.getpid()}.old")
+    sync_all(beside)
     if output.is_dir():  # which cannot be replaced in one step, as a file can
         output.replace(old)
     try:
@@ -72,6 +73,7 @@ def _replace(output: Path, beside: Path) -> None:
         if old.exists():
             old.replace(output)
         raise
+    sync(output.absolute().parent)
     _remove(old)
 
 

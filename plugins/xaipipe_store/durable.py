@@ -13,6 +13,8 @@ from typing import Any
 from zarr.core.buffer import Buffer as ZarrBuffer
 from zarr.storage import LocalStore
 
+from xaipipe.outputs import sync
+
 _MAKING_FOLDERS = threading.Lock()
 
 
@@ -37,23 +39,14 @@ def write_durably(path: Path, data: Any) -> Written:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    sync_folder(path.parent)
+    sync(path.parent)
     return Written(view.nbytes, hashlib.sha256(view).hexdigest())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's entries (new names, renames) survive."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sync_folders(top: Path) -> None:
     """All entries of a folder and of those in it: a killed run made names that it may not have synced."""
     for folder in (top.absolute().parent, top, *(path for path in top.rglob("*") if path.is_dir())):
-        sync_folder(folder)
+        sync(folder)
 
 
 class DurableStore(LocalStore):
@@ -82,4 +75,4 @@ def _make_folders(folder: Path) -> None:
             folder = folder.parent
         for new in reversed(missing):
             new.mkdir(exist_ok=True)
-            sync_folder(new.parent)
+            sync(new.parent)

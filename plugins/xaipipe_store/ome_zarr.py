@@ -15,11 +15,12 @@ import zarr
 from pydantic import Field
 
 from xaipipe import Instance, Receipt, Region, Slide, Store, StoreParams, Unreadable, UsageError
+from xaipipe.outputs import sync
 from xaipipe.running.layout import Layout
 from xaipipe.running.manifest import PlanRecord
 from xaipipe_store import ngff
 from xaipipe_store.arrays import array_path, create_collection, series
-from xaipipe_store.durable import DurableStore, sync_folder, sync_folders, write_durably
+from xaipipe_store.durable import DurableStore, sync_folders, write_durably
 from xaipipe_store.identity import require_same
 from xaipipe_store.ledger import Ledger, ledger_path
 from xaipipe_store.lock import OutputLock
@@ -86,7 +87,7 @@ class OmeZarr(Store):
                 if not is_ours(self.output):  # looked at again: it may have been replaced since it was claimed
                     raise UsageError("the output is not ours", where=self.output)
                 shutil.rmtree(self.output)
-                sync_folder(self.output.absolute().parent)  # before the ledger goes, by which the rest is known as ours
+                sync(self.output.absolute().parent)  # before the ledger goes, by which the rest is known as ours
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{ledger_path(self.output)}{suffix}").unlink(missing_ok=True)
             self._open_ledger()
@@ -98,7 +99,7 @@ class OmeZarr(Store):
             images = {name: levels[0] for name, levels in series(layout).items()}
             xml = ome_xml(images, layout, f"xaipipe {version('xaipipe')}")
             write_durably(self.output / "OME" / "METADATA.ome.xml", xml)
-            sync_folder(self.output.absolute().parent)
+            sync(self.output.absolute().parent)
             self._book.write_fact("created", True)
         self._open_arrays(layout, record)
 

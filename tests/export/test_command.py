@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Cli
 from tests.export.results import discs, finished
+from tests.store.power import recording
 from xaipipe_export.targets.qupath import QuPath
 
 HEAT = np.linspace(0, 1, 10 * 10, dtype=np.float32).reshape(1, 10, 10)
@@ -175,3 +176,29 @@ class Count(Exporter):
     answer = cli("--plugin", "counting.py", "export", result, "--to", "count", "-o", "out.png")
     assert answer.code == 0, answer.err
     assert (tmp_path / "out.png").read_text() == "1"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_replaces_an_export_has_survived_before_the_old_one_goes(
+    cli: Cli, result: Path, tmp_path: Path, target: str
+) -> None:
+    """At moments all over an export over another, a power loss leaves one of the two whole, if not under its name."""
+    (tmp_path / "exports").mkdir()
+    output = tmp_path / "exports" / TARGETS[target]
+    arguments = ("export", result, "--to", target, "-o", output)
+    with recording(tmp_path / "exports", "none") as recorder:
+        assert cli(*arguments).code == 0
+        old = exported(output)
+        recorder.moments.clear()
+        assert cli(*arguments, "--overwrite").code == 0
+        moments = [*recorder.moments[:: max(len(recorder.moments) // 20, 1)], *recorder.moments[-8:], recorder.moment()]
+    new = exported(output)
+    for number, moment in enumerate(moments):
+        left = moment.restore(tmp_path / f"left{number}", "none").parent
+        survived = [exported(path) for path in left.iterdir()]
+        assert old in survived or new in survived
+
+
+def exported(path: Path) -> dict[str, bytes]:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}

@@ -128,7 +128,7 @@ def test_power_loss_after_many_kills(slide: Path, straight: dict[str, bytes], tm
 
 def test_a_folder_is_relied_on_only_once_its_name_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads write into one new folder: the second finds it there, and has to wait for the first one's sync."""
-    sync_folder, made, may_sync = durable.sync_folder, threading.Event(), threading.Event()
+    sync, made, may_sync = durable.sync, threading.Event(), threading.Event()
     order: list[str] = []
 
     def slow_sync(folder: Path) -> None:
@@ -136,9 +136,9 @@ def test_a_folder_is_relied_on_only_once_its_name_is_synced(tmp_path: Path, monk
             made.set()
             may_sync.wait()
             order.append("synced")
-        sync_folder(folder)
+        sync(folder)
 
-    monkeypatch.setattr(durable, "sync_folder", slow_sync)
+    monkeypatch.setattr(durable, "sync", slow_sync)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(durable.write_durably, tmp_path / "new" / "first", b"1")
         made.wait()

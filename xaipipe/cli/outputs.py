@@ -15,7 +15,7 @@ import numpy as np
 
 from xaipipe.display import Picture
 from xaipipe.errors import StorageError, UsageError
-from xaipipe.outputs import check_replaceable
+from xaipipe.outputs import check_replaceable, sync
 
 _MARK = b"Software\0xaipipe"
 _AFTER_PNG_HEADER = 33
@@ -45,7 +45,9 @@ def save(output: Path, data: bytes) -> None:
     try:
         try:
             beside.write_bytes(data)
+            sync(beside)
             beside.replace(output)
+            sync(output.absolute().parent)
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:
