@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, Field
 from torch import Tensor
 
+from xaipipe.errors import BoundaryError
 from xaipipe.models.targets import Target
 from xaipipe.params import Params
 from xaipipe.running.device import prepared
@@ -236,7 +237,7 @@ class Store(Stage):
 
         Arrays come in the order of the layout's `derived`, each when those before it are committed.
         """
-        raise NotImplementedError(f"{type(self).__name__} has derived arrays but does not say how they are made")
+        raise BoundaryError(f"store method '{self.name}' does not say how its derived arrays are made", got=array)
 
     @abstractmethod
     def remember(self, name: str, value: Any) -> None:

@@ -26,19 +26,6 @@ EVENTS_AT_MOST = 500
 MANY_FLIPS = 1000
 
 
-@pytest.fixture(scope="module")
-def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slide(tmp_path_factory.mktemp("slide"))
-
-
-@pytest.fixture(scope="module")
-def straight(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The result of a run that nothing disturbed."""
-    output = tmp_path_factory.mktemp("straight") / "out.zarr"
-    pipeline().run(slide, output)
-    return output
-
-
 def kill_runs(slide: Path, folder: Path, events: Iterable[int]) -> list[int]:
     """Run once for every event, into FOLDER/EVENT.zarr; the events at which a run was killed before it ended."""
     arguments = [sys.executable, "-m", "tests.store.killed_run", slide, folder, *events]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.power import Moment, recording
-from tests.store.runs import content, pipeline, write_slide
+from tests.store.runs import content, pipeline
 from xaipipe_store import durable
 from xaipipe_store.ledger import Ledger, ledger_path
 from xaipipe_store.verify import COMPLETE, all_damage, damage_of
@@ -23,16 +23,9 @@ MANY = int(os.environ.get("XAIPIPE_FAULTS", "300"))
 
 
 @pytest.fixture(scope="module")
-def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slide(tmp_path_factory.mktemp("slide"))
-
-
-@pytest.fixture(scope="module")
-def straight(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The result of a run that nothing disturbed."""
-    output = tmp_path_factory.mktemp("straight") / OUTPUT
-    pipeline().run(slide, output)
-    return content(output)
+def whole(straight: Path) -> dict[str, bytes]:
+    """Every file of the undisturbed result."""
+    return content(straight)
 
 
 class Stopped(BaseException):
@@ -58,14 +51,14 @@ def go_on(slide: Path, output: Path) -> None:
     pipeline(run={"isolate": False}).run(slide, output, resume=begun)
 
 
-def survives(moment: Moment, folder: Path, slide: Path, straight: dict[str, bytes], seed: int | None) -> None:
+def survives(moment: Moment, folder: Path, slide: Path, whole: dict[str, bytes], seed: int | None) -> None:
     """Nothing committed is lost, and the run goes on to its end. `seed` decides on what was not synced."""
     output = moment.restore(folder, OUTPUT, None if seed is None else random.Random(seed))
     assert lost(output) == []
     if (output / COMPLETE).is_file():
-        assert content(output) == straight
+        assert content(output) == whole
     go_on(slide, output)
-    assert content(output) == straight
+    assert content(output) == whole
     shutil.rmtree(folder)
 
 
@@ -100,30 +93,30 @@ def moments_after_a_kill(slide: Path, folder: Path, stop_at: int) -> list[Moment
         return [*recorder.moments, recorder.moment()]
 
 
-def test_power_loss(slide: Path, straight: dict[str, bytes], tmp_path: Path) -> None:
+def test_power_loss(slide: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     for number, moment, seed in some(moments_of_a_run(slide, tmp_path / "run"), FEW):
-        survives(moment, tmp_path / str(number), slide, straight, seed)
+        survives(moment, tmp_path / str(number), slide, whole, seed)
 
 
-def test_power_loss_after_a_kill(slide: Path, straight: dict[str, bytes], tmp_path: Path) -> None:
+def test_power_loss_after_a_kill(slide: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     """What the killed run had made and not synced is relied on only when it is."""
     for number, moment, seed in some(moments_after_a_kill(slide, tmp_path / "run", 150), FEW // 2):
-        survives(moment, tmp_path / str(number), slide, straight, seed)
+        survives(moment, tmp_path / str(number), slide, whole, seed)
 
 
 @pytest.mark.slow
-def test_power_loss_at_many_moments(slide: Path, straight: dict[str, bytes], tmp_path: Path) -> None:
+def test_power_loss_at_many_moments(slide: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     for number, moment, seed in some(moments_of_a_run(slide, tmp_path / "run"), MANY):
-        survives(moment, tmp_path / str(number), slide, straight, seed)
+        survives(moment, tmp_path / str(number), slide, whole, seed)
 
 
 @pytest.mark.slow
-def test_power_loss_after_many_kills(slide: Path, straight: dict[str, bytes], tmp_path: Path) -> None:
+def test_power_loss_after_many_kills(slide: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     chance = random.Random(0)
     for kill in range(max(MANY // 20, 1)):
         moments = moments_after_a_kill(slide, tmp_path / f"run{kill}", chance.randrange(30, 450))
         for number, moment, _ in some(moments, 10):
-            survives(moment, tmp_path / str(number), slide, straight, chance.choice((None, kill * 10 + number)))
+            survives(moment, tmp_path / str(number), slide, whole, chance.choice((None, kill * 10 + number)))
 
 
 def test_a_folder_is_relied_on_only_once_its_name_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

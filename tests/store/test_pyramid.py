@@ -12,7 +12,7 @@ import zarr
 
 from tests.running.slides import RedFinder, dotted, tables, write_tiled
 from tests.standards import check_standards
-from tests.store.runs import content, pipeline, write_slide
+from tests.store.runs import content, pipeline
 from xaipipe import Grid, Pipeline
 from xaipipe.running.layout import ArraySpec
 from xaipipe.running.manifest import record_of
@@ -20,18 +20,6 @@ from xaipipe.testing import MemorySlide
 from xaipipe_store.origins import Origins
 from xaipipe_store.pyramid import image_specs, reduced, source_regions
 from xaipipe_store.reduction import RULES
-
-
-@pytest.fixture(scope="module")
-def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slide(tmp_path_factory.mktemp("slide"))
-
-
-@pytest.fixture(scope="module")
-def result(slide: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("result") / "out.zarr"
-    pipeline().run(slide, output)
-    return output
 
 
 def levels_of(group: zarr.Group) -> list[np.ndarray]:
@@ -43,9 +31,9 @@ ROLES = {"image": "image", "raw": "heatmap", "heatmap": "heatmap", "heatmap/labe
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_every_level_is_the_reduction_of_the_one_above_it(result: Path, name: str) -> None:
+def test_every_level_is_the_reduction_of_the_one_above_it(straight: Path, name: str) -> None:
     """As a whole, whatever shards it was made in."""
-    levels = levels_of(zarr.open_group(result, mode="r")[name])
+    levels = levels_of(zarr.open_group(straight, mode="r")[name])
     assert len(levels) == (1 if name == "raw" else 3)  # raw has neither labels nor more than a screenful
     for fine, coarse in pairwise(levels):
         block = fine if fine.ndim == 3 else fine[None]
@@ -53,16 +41,16 @@ def test_every_level_is_the_reduction_of_the_one_above_it(result: Path, name: st
 
 
 @pytest.mark.parametrize("shard", [64, 192, 4096])
-def test_levels_do_not_depend_on_shards(slide: Path, result: Path, tmp_path: Path, shard: int) -> None:
+def test_levels_do_not_depend_on_shards(slide: Path, straight: Path, tmp_path: Path, shard: int) -> None:
     pipeline(store={"image": "copy", "smallest_level": 64, "shard": shard}).run(slide, tmp_path / "out.zarr")
-    straight, other = (zarr.open_group(path, mode="r") for path in (result, tmp_path / "out.zarr"))
+    undivided, other = (zarr.open_group(path, mode="r") for path in (straight, tmp_path / "out.zarr"))
     for name in ("image", "heatmap/labels/segmentation"):
-        for one, two in zip(levels_of(straight[name]), levels_of(other[name]), strict=True):
+        for one, two in zip(levels_of(undivided[name]), levels_of(other[name]), strict=True):
             np.testing.assert_array_equal(one, two)
 
 
-def test_the_display_copy_is_the_map_in_its_window(result: Path) -> None:
-    root = zarr.open_group(result, mode="r")
+def test_the_display_copy_is_the_map_in_its_window(straight: Path) -> None:
+    root = zarr.open_group(straight, mode="r")
     facts = root["heatmap_display"].attrs["xaipipe"]
     for values, shown in zip(levels_of(root["heatmap"]), levels_of(root["heatmap_display"]), strict=True):
         assert shown.dtype == np.uint8
@@ -83,8 +71,8 @@ def test_what_was_not_explained_is_told_from_what_has_no_evidence(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_a_cell_lies_amid_the_cells_that_it_covers(result: Path, name: str) -> None:
-    path = result / name / "zarr.json"
+def test_a_cell_lies_amid_the_cells_that_it_covers(straight: Path, name: str) -> None:
+    path = straight / name / "zarr.json"
     datasets = json.loads(path.read_text())["attributes"]["ome"]["multiscales"][0]["datasets"]
     for number, dataset in enumerate(datasets):
         scale, translation = (list(part.values())[1][-1] for part in dataset["coordinateTransformations"])
@@ -95,8 +83,8 @@ def test_a_cell_lies_amid_the_cells_that_it_covers(result: Path, name: str) -> N
         assert scale == pytest.approx(finest * 2**number)
 
 
-def test_every_store_with_pyramids_is_what_the_standard_says(result: Path) -> None:
-    check_standards(result)
+def test_every_store_with_pyramids_is_what_the_standard_says(straight: Path) -> None:
+    check_standards(straight)
 
 
 def with_levels(*downsamples: int, side: int = 6000) -> list[tuple[int, float, bool]]:
@@ -184,7 +172,7 @@ DERIVED = ["heatmap/1/c/0/0/0", "heatmap_display/0/c/0/1/0", "image/1/c/0/0/0", 
 
 
 @pytest.mark.parametrize("shard", DERIVED)
-def test_a_damaged_level_is_found_and_made_again_alone(slide: Path, result: Path, tmp_path: Path, shard: str) -> None:
+def test_a_damaged_level_is_found_and_made_again_alone(slide: Path, straight: Path, tmp_path: Path, shard: str) -> None:
     output = tmp_path / "out.zarr"
     pipeline().run(slide, output)
     data = bytearray((output / shard).read_bytes())
@@ -192,7 +180,7 @@ def test_a_damaged_level_is_found_and_made_again_alone(slide: Path, result: Path
     (output / shard).write_bytes(data)
     summary = pipeline().run(slide, output, resume=True)
     assert [one.reason for one in summary.redone] == ["its shard's content changed (sha256)"]
-    assert content(output) == content(result)
+    assert content(output) == content(straight)
 
 
 def test_the_window_is_counted_once(slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,9 +52,10 @@ class Png(Exporter):
             below = None if backdrop is None else _faded(backdrop.rows(top, count, size))
             picture[top : top + count] = colours.of(heat.rows(top, count), below)
         title = f"evidence for '{result.target}'"
-        place.write_bytes(png_bytes(_with_legend(picture, colours, title, backdrop)))
+        page = _with_legend(picture, colours, title, backdrop)
+        place.write_bytes(png_bytes(page))
         source = backdrop.source if backdrop else "not found, or another by now: the heat alone"
-        return {"slide": source, "pixels": f"{size[0]} × {size[1]}"}
+        return {"slide": source, "pixels": f"{page.shape[0]} × {page.shape[1]}"}
 
 
 @dataclass(frozen=True)
