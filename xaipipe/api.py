@@ -2,49 +2,118 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import cache
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor, nn
 
-from xaipipe.errors import InputError
+from xaipipe.errors import BoundaryError, InputError, UsageError
 from xaipipe.models.model import Model, as_found
 from xaipipe.registry import Registry
-from xaipipe.running.checks import checked
+from xaipipe.running.checks import check_result, checked, named_failures
 from xaipipe.stages import Explainer
 from xaipipe.types import Batch, Explanation
 
 
-def explain(model: nn.Module | Model, x: Tensor, method: str = "gradcam", **params: Any) -> Explanation:
+@overload
+def explain(
+    model: nn.Module | Model,
+    x: Tensor,
+    method: str = "gradcam",
+    *,
+    target: list[Any] | tuple[Any, ...],
+    output: int | str | None = None,
+    **params: Any,
+) -> list[Explanation]: ...
+
+
+@overload
+def explain(
+    model: nn.Module | Model, x: Tensor, method: str = "gradcam", *, output: int | str | None = None, **params: Any
+) -> Explanation: ...
+
+
+def explain(
+    model: nn.Module | Model, x: Tensor, method: str = "gradcam", *, output: int | str | None = None, **params: Any
+) -> Explanation | list[Explanation]:
     """Explain what a model sees in a batch of preprocessed images.
 
     `method` is a name from `xaipipe methods`; `params` are that method's parameters, such as `target` and `layer`.
+    A list of targets gives a list of explanations, in its order, each of all the images. `output` says which output is
+    explained where the model returns several: a key, a position, or a dotted path of them.
     The model is left as it was found.
 
     >>> e = xaipipe.explain(model, x, method="gradcam", target=281, layer="features.18")
     >>> e.values, e.grid, e.scores, e.diagnostics
     >>> e.to_input()            # [N, C, H, W] at input resolution, geometry-true
+    >>> dog, cat = xaipipe.explain(model, x, target=[243, 281])
     """
-    return explain_with(_installed(), model, x, method, **params)
+    target = params.get("target")
+    if isinstance(target, list | tuple):
+        others = {name: value for name, value in params.items() if name != "target"}
+        return explain_each_with(_installed(), model, x, method, target, output=output, **others)
+    return explain_with(_installed(), model, x, method, output=output, **params)
 
 
-def explain_with(registry: Registry, model: nn.Module | Model, x: Tensor, method: str, **params: Any) -> Explanation:
-    """`explain` with the plugins of a registry."""
+def explain_with(
+    registry: Registry, model: nn.Module | Model, x: Tensor, method: str, output: int | str | None = None, **params: Any
+) -> Explanation:
+    """`explain` of one target, with the plugins of a registry."""
+    explainer = _explainer(registry, method, params)
+    with _ready(model, x, output) as (batch, handle):
+        return checked(explainer, batch, lambda batch: explainer.explain(batch, handle))
+
+
+def explain_each_with(
+    registry: Registry,
+    model: nn.Module | Model,
+    x: Tensor,
+    method: str,
+    targets: Sequence[Any],
+    output: int | str | None = None,
+    **params: Any,
+) -> list[Explanation]:
+    """`explain` of several targets, with the plugins of a registry."""
+    if not targets:
+        raise UsageError("there is no target in the list", expected="at least one")
+    asking = [_explainer(registry, method, {**params, "target": target}) for target in targets]
+    with _ready(model, x, output) as (batch, handle):
+        with named_failures(asking[0], batch):
+            explanations = asking[0].explain_each(batch, handle, [one.params.question for one in asking])
+        if not isinstance(explanations, list) or len(explanations) != len(targets):
+            got = len(explanations) if isinstance(explanations, list) else type(explanations).__name__
+            raise BoundaryError(
+                f"explain method '{method}' returned something else than a map a target", got=got, expected=len(targets)
+            )
+        for explanation in explanations:
+            check_result(asking[0], batch, explanation)
+    return explanations
+
+
+def _explainer(registry: Registry, method: str, params: dict[str, Any]) -> Explainer:
     kind = registry.method("explain", method)
-    explainer = cast(Explainer, kind(kind.Params.parse(params, f"explain method '{method}'")))
+    return cast(Explainer, kind(kind.Params.parse(params, f"explain method '{method}'")))
+
+
+@contextmanager
+def _ready(model: nn.Module | Model, x: Tensor, output: int | str | None) -> Iterator[tuple[Batch, Model]]:
+    """The images as a batch and the model as stages want them; the model is left as it was found."""
     if not isinstance(model, nn.Module | Model):
         raise InputError("the model is not a model", got=type(model).__name__, expected="a torch.nn.Module")
     handle = model if isinstance(model, Model) else Model.of(model)
+    if output is not None:
+        handle = replace(handle, output=output)
     pixels = _checked_pixels(x, handle.device)
     # inside inference mode nothing has a gradient; leaving it, where it is off already, would switch gradients on
     outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
     with outside, as_found(handle.module):
         own = pixels.clone() if pixels.is_inference() else pixels
         everywhere = torch.ones(len(own), *own.shape[2:], dtype=torch.bool, device=own.device)
-        batch = Batch(tiles=(), pixels=own, valid=everywhere)
-        return checked(explainer, batch, lambda batch: explainer.explain(batch, handle))
+        yield Batch(tiles=(), pixels=own, valid=everywhere), handle
 
 
 def _checked_pixels(x: Tensor, device: torch.device) -> Tensor:

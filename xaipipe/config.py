@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from pydantic import Field
+from torch import Tensor
 
 from xaipipe.errors import InputError, UsageError, did_you_mean
 from xaipipe.models.preprocess import Preprocess
@@ -97,11 +98,13 @@ def build_config(tables: Mapping[str, Any], registry: Registry, base: Path | Non
     Preprocess.check_table(preprocess, "[preprocess]")
     postprocess = [_stage("postprocess", table, registry) for table in _list(tables, "postprocess")]
     segment = [_stage("segment", table, registry) for table in _list(tables, "segment")]
+    explainer = cast(Explainer, _stage("explain", _table(tables, "explain"), registry))
+    _require_for_any_image(explainer)
     return Config(
         model=ModelSettings.parse(model, "[model]") if model else None,
         preprocess=preprocess,
         loader=cast(Loader, _stage("load", _table(tables, "load"), registry)),
-        explainer=cast(Explainer, _stage("explain", _table(tables, "explain"), registry)),
+        explainer=explainer,
         postprocessors=tuple(cast(Postprocessor, stage) for stage in postprocess),
         segmenters=tuple(cast(Segmenter, stage) for stage in segment),
         store=cast(Store, _stage("store", _table(tables, "store"), registry)),
@@ -123,6 +126,16 @@ def _stage(kind: str, table: Mapping[str, Any], registry: Registry) -> Stage:
         )
     method = registry.method(kind, name)
     return method(method.Params.parse(values, f"[{kind}] method '{name}'"))
+
+
+def _require_for_any_image(explainer: Explainer) -> None:
+    """A run explains tile after tile: what is made for certain images has no place in its settings."""
+    if isinstance(explainer.params.within, Tensor):
+        raise UsageError(
+            "a mask is for the images that it was made of, and a run explains many tiles",
+            got=f"[explain] within = a mask {tuple(explainer.params.within.shape)}",
+            expected="'everywhere', or nothing: the pixels that the model gives to the class",
+        )
 
 
 def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:

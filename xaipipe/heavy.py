@@ -4,7 +4,7 @@ from xaipipe.api import explain
 from xaipipe.models.layers import Layer
 from xaipipe.models.model import Model
 from xaipipe.models.preprocess import Preprocess
-from xaipipe.models.targets import Target
+from xaipipe.models.targets import Question, Similarity, Target
 from xaipipe.params import Params
 from xaipipe.pipeline import Pipeline, Summary
 from xaipipe.registry import Registry
@@ -36,8 +36,10 @@ __all__ = [
     "Pipeline",
     "Postprocessor",
     "Preprocess",
+    "Question",
     "Registry",
     "Segmenter",
+    "Similarity",
     "Stage",
     "Store",
     "StoreParams",

@@ -9,15 +9,16 @@ merges the summaries, in whatever order they come. What `fit` returns is handed 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, Field
 from torch import Tensor
 
 from xaipipe.errors import BoundaryError
-from xaipipe.models.targets import Target
+from xaipipe.models.targets import Question, ScoreAs, Target, Within
 from xaipipe.params import Params
 from xaipipe.running.device import prepared
 from xaipipe.types import (
@@ -114,7 +115,18 @@ class Loader(Stage):
 class ExplainerParams(Params):
     """What every explainer can be told."""
 
-    target: Target = Field("predicted", description="class index, label, 'predicted', or a callable")
+    target: Target = Field(
+        "predicted", description="class index, label, 'predicted', 'norm' of the whole output, or a callable"
+    )
+    score: ScoreAs = Field("logit", description="of a class: its logit, or its softmax (one output: its sigmoid)")
+    within: Within = Field(
+        None, description="of a segmentation: 'everywhere', or a mask; unset: the pixels given to the class"
+    )
+
+    @property
+    def question(self) -> Question:
+        """What the model is asked."""
+        return Question(self.target, self.score, self.within)
 
 
 class Explainer(Stage):
@@ -124,7 +136,19 @@ class Explainer(Stage):
     Params = ExplainerParams
 
     @abstractmethod
-    def explain(self, batch: Batch, model: Model) -> Explanation: ...
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        """The map for `self.params.question`."""
+
+    def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        """A map for each question, the same as `explain` gives; methods that can do it in one pass override this."""
+        return [self.asking(question).explain(batch, model) for question in questions]
+
+    def asking(self, question: Question) -> Self:
+        """The same method with another question; what it keeps of models and layers is shared."""
+        other = copy(self)
+        asked = {"target": question.target, "score": question.score, "within": question.within}
+        other.params = self.params.model_copy(update=asked)
+        return other
 
     def process(self, item: Batch, run: Run) -> Explanation:
         return self.explain(item, run.model)

@@ -20,7 +20,7 @@ class GradientNorm(Explainer):
     def explain(self, batch: Batch, model: Model) -> Explanation:
         pixels = batch.pixels.detach().requires_grad_()
         with torch.enable_grad():
-            selection = model.score(pixels, self.params.target)
+            selection = model.score(pixels, self.params.question)
             (gradient,) = torch.autograd.grad(selection.scores.sum(), pixels)
         return Explanation(
             values=torch.linalg.vector_norm(gradient, dim=1, keepdim=True),
@@ -28,6 +28,7 @@ class GradientNorm(Explainer):
             targets=selection.targets,
             scores=selection.scores.detach(),
             input_size=tuple(pixels.shape[2:]),
+            diagnostics=selection.asked,
             tiles=batch.tiles,
         )
 

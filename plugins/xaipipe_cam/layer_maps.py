@@ -46,7 +46,7 @@ class LayerMaps:
             targets=self.selection.targets,
             scores=self.selection.scores.detach(),
             input_size=tuple(self.batch.pixels.shape[2:]),
-            diagnostics={"layer": self.place.layer.name, "grid": self.place.source},
+            diagnostics={"layer": self.place.layer.name, "grid": self.place.source, **self.selection.asked},
             tiles=self.batch.tiles,
         )
 
@@ -65,7 +65,7 @@ class LayerExplainer(Explainer):
         """One forward pass, and where wanted a backward pass from the score to the layer only."""
         place = self._place(model.module, batch.pixels)
         with graph_from(place.layer) as captured:
-            selection = model.score(batch.pixels.detach(), self.params.target)
+            selection = model.score(batch.pixels.detach(), self.params.question)
             activation, slope = activation_and_gradient(captured, place.layer, selection.scores, gradient)
         return LayerMaps(activation, slope, selection, place, batch)
 

@@ -20,5 +20,5 @@ class InputXGradient(SummedExplainer):
     name = "input_x_gradient"
 
     def contributions(self, batch: Batch, model: Model) -> Explanation:
-        explanation = pixel_gradient(batch, model, self.params.target)
+        explanation = pixel_gradient(batch, model, self.params.question)
         return explanation.replace(values=explanation.values * batch.pixels)

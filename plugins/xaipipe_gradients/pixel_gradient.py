@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from xaipipe import Batch, Explanation, Grid, Model
+from xaipipe import Batch, Explanation, Grid, Model, Question
+from xaipipe.models.differentiable import require_differentiable, required_gradient
 
 
-def pixel_gradient(batch: Batch, model: Model, target: Any) -> Explanation:
+def pixel_gradient(batch: Batch, model: Model, question: Question) -> Explanation:
     """∂y/∂x, signed, as an explanation on the pixels."""
     pixels = batch.pixels.detach().requires_grad_()
     with torch.enable_grad():
-        selection = model.score(pixels, target)
-        (gradient,) = torch.autograd.grad(selection.scores.sum(), pixels)
+        selection = model.score(pixels, question)
+        require_differentiable(selection, model.source)
+        (gradient,) = torch.autograd.grad(selection.scores.sum(), pixels, allow_unused=True)
     return Explanation(
-        values=gradient,
+        values=required_gradient(gradient, model.source),
         grid=Grid(),
         targets=selection.targets,
         scores=selection.scores.detach(),
         input_size=_size(pixels),
+        diagnostics=selection.asked,
         tiles=batch.tiles,
     )
 

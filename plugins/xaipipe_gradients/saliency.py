@@ -26,7 +26,7 @@ class Saliency(SummedExplainer):
         magnitude: bool = Field(False, description="the largest absolute value over the channels: one map, not signed")
 
     def contributions(self, batch: Batch, model: Model) -> Explanation:
-        return pixel_gradient(batch, model, self.params.target)
+        return pixel_gradient(batch, model, self.params.question)
 
     def summed(self, values: Tensor) -> Tensor:
         return values.abs().amax(dim=1, keepdim=True) if self.params.magnitude else values

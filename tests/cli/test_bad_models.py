@@ -30,9 +30,8 @@ def build(): return Net()
     ("answer", "message"),
     [
         ("return scores / 0", "the model returned NaN or infinity\n  got: image 0"),
-        ("return maps", "the model's output has the wrong shape\n  got: ("),
-        ("return scores[:, 0]", "the model's output has the wrong shape\n  got: ("),
-        ("return scores, maps", "the model's output has the wrong shape\n  got: tuple\n  expected: a tensor ("),
+        ("return maps[0]", "the model's output has the wrong shape\n  got: (4, "),
+        ("return maps.flatten(2)", "the model's output has the wrong shape\n  got: (1, 4, "),
         ("return None", "the model's output has the wrong shape\n  got: NoneType"),
         ("return scores.argmax(1, keepdim=True)", "the model's output has no gradient\n  got: torch.int64"),
     ],
@@ -48,6 +47,37 @@ def test_an_answer_that_is_no_scores_is_65(
     assert f"error: {message}" in done.err
     assert "where: m.py:build" in done.err
     assert not Path(output).exists()
+
+
+@pytest.mark.parametrize("command", ["explain", "run"])
+def test_an_answer_without_a_gradient_is_65(cli: Cli, slide_file: Path, tmp_path: Path, command: str) -> None:
+    (tmp_path / "m.py").write_text(NET.format("return scores.detach()"))
+    (tmp_path / "run.toml").write_text('[model]\nsource = "m.py:build"\n[explain]\nmethod = "saliency"\n')
+    done = cli(
+        command, slide_file, "--config", "run.toml", "--trust", "-o", "out.png" if command == "explain" else "out.zarr"
+    )
+    assert done.code == 65, done.err
+    assert "error: the model's output does not depend on the pixels by differentiable operators\n" in done.err
+
+
+@pytest.mark.parametrize("command", ["explain", "run"])
+@pytest.mark.parametrize("method", ["gradcam", "saliency"])
+def test_of_several_outputs_one_has_to_be_named(
+    cli: Cli, slide_file: Path, tmp_path: Path, command: str, method: str
+) -> None:
+    (tmp_path / "m.py").write_text(
+        NET.format('return {{"logits": scores, "maps": maps}}'.replace("{{", "{").replace("}}", "}"))
+    )
+    (tmp_path / "run.toml").write_text(f'[model]\nsource = "m.py:build"\n[explain]\nmethod = "{method}"\n')
+    output = "out.png" if command == "explain" else "out.zarr"
+    call = [command, slide_file, "--config", "run.toml", "--trust", "-o", output]
+    done = cli(*call)
+    assert done.code == 2, done.err
+    assert "error: the model returns several outputs\n  got: logits: (1, 4); maps: (1, 4, " in done.err
+    assert 'next: choose one, such as output="logits"' in done.err
+    assert not Path(output).exists()
+    assert "did you mean 'logits'?" in cli(*call, "--set", "model.output=logit").err
+    assert cli(*call, "--set", "model.output=logits").code == 0
 
 
 @pytest.mark.parametrize(

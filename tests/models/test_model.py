@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from xaipipe import InputError, Model
+from xaipipe import InputError, Model, Question
 from xaipipe.models.model import as_found
 
 PIXELS = torch.zeros(2, 3, 4, 4)
@@ -25,11 +25,13 @@ class Answers(nn.Module):
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (lambda x: (x, x), r"wrong shape\n  got: tuple\n  expected: a tensor \(2, classes\)\n  where: a module"),
-        (lambda x: {"logits": x}, "wrong shape\n  got: dict"),
-        (lambda x: x, r"wrong shape\n  got: \(2, 3, 4, 4\)"),
+        (lambda x: (), r"wrong shape\n  got: tuple\n  expected: a tensor \(2, classes\), or another with 2 answers"),
+        (lambda x: {"logits": x[0]}, r"wrong shape\n  got: \(3, 4, 4\)"),
+        (lambda x: x.sum(), r"wrong shape\n  got: \(\)[\s\S]*where: a module\n  next: wrap the model"),
+        (lambda x: x[:, :0], r"wrong shape\n  got: \(2, 0, 4, 4\)"),
         (lambda x: x[:1, 0, 0], r"wrong shape\n  got: \(1, 4\)"),
         (lambda x: x[:, 0, 0].long(), "no gradient\n  got: torch.int64\n  expected: floating point"),
+        (lambda x: x / 0, r"NaN or infinity\n  got: image 0, 1 of a batch of 2"),
         (lambda x: x[:, 0, 0] / 0, r"NaN or infinity\n  got: image 0, 1 of a batch of 2\n  expected: finite scores"),
         (
             lambda x: x @ torch.zeros(9, 9),
@@ -48,6 +50,23 @@ def test_the_image_that_was_not_finite_is_named() -> None:
 
     with pytest.raises(InputError, match="got: image 1 of a batch of 2"):
         Model(Answers(answer)).outputs(PIXELS)
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1), (2, 5), (2, 5, 7), (2, 3, 4, 5)])
+def test_outputs_of_any_shape_are_answers(shape: tuple[int, ...]) -> None:
+    assert Model(Answers(lambda x: torch.ones(shape))).outputs(PIXELS).shape == shape
+
+
+def test_several_questions_cost_one_forward_pass(tiny: nn.Module, images: torch.Tensor) -> None:
+    passes: list[int] = []
+    tiny.register_forward_hook(lambda *seen: passes.append(1))
+    model = Model(tiny, labels=("a", "b", "c"))
+    first, second, third = model.ask(images, (0, Question("b", "probability"), "predicted"))
+    assert len(passes) == 1
+    assert (first.targets, second.targets) == ((0, 0), (1, 1))
+    assert third.outputs is first.outputs
+    assert second.scores.equal(model.score(images, Question(1, "probability")).scores)
+    assert model.score(images, 0).scores.equal(first.scores)
 
 
 def test_running_out_of_memory_is_not_the_models_fault() -> None:

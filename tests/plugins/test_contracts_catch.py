@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -18,6 +19,7 @@ from xaipipe import (
     FittedExplainer,
     Grid,
     Model,
+    Question,
     SummedExplainer,
     UsageError,
 )
@@ -39,7 +41,7 @@ class Honest(Explainer):
     def explain(self, batch: Batch, model: Model) -> Explanation:
         pixels = batch.pixels.detach().clone().requires_grad_()
         with torch.enable_grad():
-            selection = model.score(pixels.clone(), self.params.target)
+            selection = model.score(pixels.clone(), self.params.question)
             (gradient,) = torch.autograd.grad(selection.scores.sum(), pixels)
         return Explanation(
             values=self.finished(pixels.detach() * gradient, model),
@@ -47,6 +49,7 @@ class Honest(Explainer):
             targets=selection.targets,
             scores=selection.scores.detach(),
             input_size=tuple(pixels.shape[2:]),
+            diagnostics=selection.asked,
         )
 
     def finished(self, values: Tensor, model: Model) -> Tensor:
@@ -119,6 +122,38 @@ class Probabilities(Honest):
     def explain(self, batch: Batch, model: Model) -> Explanation:
         explanation = super().explain(batch, model)
         return explanation.replace(scores=explanation.scores.sigmoid())
+
+
+class AsksForLogits(Honest):
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        return self.asking(Question(self.params.target)).explain_as_asked(batch, model)
+
+    def explain_as_asked(self, batch: Batch, model: Model) -> Explanation:
+        return super().explain(batch, model)
+
+
+class ForgetsWhatWasAsked(Honest):
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        return super().explain(batch, model).replace(diagnostics={})
+
+
+class RemembersItsFirstTarget(Honest):
+    def __init__(self, *args: Any, **values: Any) -> None:
+        super().__init__(*args, **values)
+        self.first = self.asking(self.params.question)
+
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        return Honest(self.first.params).explain(batch, model)
+
+
+class AnswersInReverse(Honest):
+    def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        return super().explain_each(batch, model, questions)[::-1]
+
+
+class AnswersTheFirstOnly(Honest):
+    def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        return super().explain_each(batch, model, questions[:1])
 
 
 class Overflowing(Honest):
@@ -307,6 +342,11 @@ CASES = [
     (Misplaced, "test_cells_of_an_oblong_image_lie_on_it"),
     (Transposed, "test_cells_of_an_oblong_image_lie_on_it"),
     (Probabilities, "test_scores_are_the_models_for_the_targets"),
+    (AsksForLogits, "test_a_probability_is_explained_where_it_is_asked_for"),
+    (ForgetsWhatWasAsked, "test_a_probability_is_explained_where_it_is_asked_for"),
+    (RemembersItsFirstTarget, "test_several_targets_at_once_equal_one_by_one"),
+    (AnswersInReverse, "test_several_targets_at_once_equal_one_by_one"),
+    (AnswersTheFirstOnly, "test_several_targets_at_once_equal_one_by_one"),
     (Overflowing, "test_half_precision_gives_finite_values"),
     (OnePerCentOff, "test_exact_on_a_linear_model"),
     (Magnitude, "test_conserves_the_score_of_a_linear_model"),

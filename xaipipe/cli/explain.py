@@ -27,6 +27,8 @@ from xaipipe.types import Explanation, Slide
 
 _MOST_PIXELS = 1 << 28
 """Resizing needs a dozen bytes for each."""
+_SAID_AS = {"score": "score is"}
+"""Of the diagnostics: what has a name here that means something else."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,6 +41,9 @@ def explain(
     model: Annotated[
         str | None, typer.Option(help="timm:NAME, torchvision:NAME, weights file, FILE.py:factory.")
     ] = None,
+    model_output: Annotated[
+        str | None, typer.Option(help="Which output is explained, of several: a key, a position, a dotted path.")
+    ] = None,
     method: Annotated[str | None, typer.Option(help="See `xaipipe methods`; default gradcam.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="FILE.png (overlay) or FILE.npz (raw values and grid).")
@@ -50,7 +55,7 @@ def explain(
 ) -> None:
     """Explain one photograph. Flags of the method follow, such as --layer and --target."""
     session = session_of(context)
-    tables = _tables(config, settings, model, method)
+    tables = _tables(config, settings, {"source": model and _from_here(model), "output": model_output}, method)
     name = _method_name(tables)
     kind = session.registry.method("explain", name)
     own = [option for param in context.command.params for option in param.opts if option.startswith("--")]
@@ -89,7 +94,9 @@ def _explain(
     return explanation, rgb, model.label(explanation.targets[0]), notes
 
 
-def _tables(config: Path | None, settings: list[str] | None, model: str | None, method: str | None) -> dict[str, Any]:
+def _tables(
+    config: Path | None, settings: list[str] | None, model: dict[str, str | None], method: str | None
+) -> dict[str, Any]:
     tables = read_toml(config) if config else {}
     named = tables.get("explain", {})
     if method is not None and isinstance(named, dict) and named.get("method", "gradcam") != method:
@@ -99,8 +106,9 @@ def _tables(config: Path | None, settings: list[str] | None, model: str | None, 
         if not isinstance(tables.get(table, {}), dict):
             raise UsageError(f"'{table}' is a table", got=type(tables[table]).__name__, expected=f"[{table}]")
     tables.setdefault("explain", {}).setdefault("method", "gradcam")
-    if model is not None:
-        tables.setdefault("model", {})["source"] = _from_here(model)
+    given = {name: value for name, value in model.items() if value is not None}
+    if given:
+        tables.setdefault("model", {}).update(given)
     return tables
 
 
@@ -153,7 +161,7 @@ def _tell(
         "cells": list(explanation.values.shape[1:]),
         "scale": explanation.grid.scale,
         "offset": explanation.grid.offset,
-        **explanation.diagnostics,
+        **{_SAID_AS.get(name, name): value for name, value in explanation.diagnostics.items()},
     }
     if notes:
         facts["notes"] = "; ".join(notes)

@@ -118,7 +118,7 @@ def activation_and_gradient(
     if activation is None:
         raise UsageError(f"layer '{layer.name}' was not run by the model's forward pass")
     if not scores.requires_grad:
-        raise UsageError(f"the target does not depend on layer '{layer.name}'")
+        raise _independent(layer)
     slope = _gradient(activation, layer, scores) if gradient else None
     return activation.detach(), slope
 
@@ -126,10 +126,17 @@ def activation_and_gradient(
 def _gradient(activation: Tensor, layer: NamedLayer, scores: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(scores.sum(), activation, allow_unused=True)
     if gradient is None:
-        raise UsageError(f"the target does not depend on layer '{layer.name}'")
+        raise _independent(layer)
     if not torch.isfinite(gradient).all():
         raise InputError("the gradient holds NaN or infinity", where=f"layer '{layer.name}'")
     return gradient
+
+
+def _independent(layer: NamedLayer) -> UsageError:
+    return UsageError(
+        f"the target does not depend on layer '{layer.name}' by differentiable operators",
+        hint="name another layer, or look for torch.no_grad, detach, argmax or numpy behind it",
+    )
 
 
 @contextmanager

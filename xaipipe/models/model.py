@@ -1,10 +1,10 @@
-"""A model as stages see it: a module that answers [N, K], what its inputs and outputs mean, and its identity."""
+"""A model as stages see it: a module, what its inputs and outputs mean, and its identity."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from xaipipe.errors import InputError
 from xaipipe.models.forward import forward
+from xaipipe.models.outputs import chosen_output
 from xaipipe.models.preprocess import Preprocess
-from xaipipe.models.targets import Selection, select
+from xaipipe.models.scores import select
+from xaipipe.models.targets import Question, Selection
 
 
 class NotFiniteError(InputError):
@@ -41,11 +43,13 @@ class Model:
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] = ()
     source: str = "a module"
+    output: int | str | None = None
+    """Which output is explained, where the module returns several: a key, a position, a dotted path of them."""
 
     @classmethod
-    def of(cls, module: nn.Module) -> Model:
+    def of(cls, module: nn.Module, output: int | str | None = None) -> Model:
         """A module from Python; its attribute `labels`, where it has one, names its outputs."""
-        return cls(module, labels=own_labels(module), source=type(module).__name__)
+        return cls(module, labels=own_labels(module), source=type(module).__name__, output=output)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -77,30 +81,41 @@ class Model:
         return str(target)
 
     def outputs(self, pixels: Tensor) -> Tensor:
-        """The model's answer [N, K], checked for shape and finiteness."""
-        outputs = forward(self.module, pixels, self.source)
-        if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(pixels):
+        """The model's answer [N, …], or what `output` names of it, checked for type and finiteness."""
+        outputs = chosen_output(forward(self.module, pixels, self.source), self.output, self.source)
+        if not isinstance(outputs, Tensor) or outputs.shape[:1] != pixels.shape[:1] or not outputs.numel():
             got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise InputError(
                 "the model's output has the wrong shape",
                 got=got,
-                expected=f"a tensor ({len(pixels)}, classes)",
+                expected=f"a tensor ({len(pixels)}, classes), or another with {len(pixels)} answers",
                 where=self.source,
                 hint="wrap the model in a module that returns its logits",
             )
         if not outputs.is_floating_point():
             raise InputError(
-                "the model's output has no gradient", got=outputs.dtype, expected="floating point", where=self.source
+                "the model's output has no gradient",
+                got=outputs.dtype,
+                expected="floating point",
+                where=self.source,
+                hint="return the scores themselves, not their argmax",
             )
-        finite = torch.isfinite(outputs.detach()).all(dim=1)
+        finite = torch.isfinite(outputs.detach()).reshape(len(outputs), -1).all(dim=1)
         if not finite.all():
             bad = (~finite).nonzero()[:, 0].tolist()
             raise NotFiniteError(self.source, tuple(bad), len(outputs))
         return outputs
 
-    def score(self, pixels: Tensor, target: int | str | Callable[[Tensor], Tensor]) -> Selection:
-        """The target's score for every image, differentiable with respect to the pixels."""
-        return select(self.outputs(pixels), target, self.labels)
+    def score(self, pixels: Tensor, question: Question | int | str | Callable[[Tensor], Tensor]) -> Selection:
+        """What a question (or a bare target) asks of every image, differentiable with respect to the pixels."""
+        return self.ask(pixels, (question,))[0]
+
+    def ask(
+        self, pixels: Tensor, questions: Sequence[Question | int | str | Callable[[Tensor], Tensor]]
+    ) -> tuple[Selection, ...]:
+        """The answers to several questions, from one forward pass."""
+        outputs = self.outputs(pixels)
+        return tuple(select(outputs, Question.of(one), self.labels, self.source) for one in questions)
 
 
 def own_labels(module: nn.Module) -> tuple[str, ...]:

@@ -25,6 +25,9 @@ class ModelSettings(Params):
     arch: str | None = Field(None, description="timm:NAME or torchvision:NAME, where source is a file of weights")
     weights: str | None = Field(None, description="path handed to a factory as its only argument")
     labels: str | None = Field(None, description="text file, a label a line (numbered or not), in the outputs' order")
+    output: int | str | None = Field(
+        None, description="which output is explained, of several: a key, a position, or a dotted path of them"
+    )
     pretrained: bool = Field(True, description="published weights for timm: and torchvision: sources")
 
 
@@ -45,6 +48,7 @@ def load_model(settings: ModelSettings, *, trust: bool = False, base: Path | Non
         preprocess=own,
         labels=_labels(settings, base) or own_labels(module),
         source=settings.source,
+        output=settings.output,
     )
 
 

@@ -41,7 +41,7 @@ class WholeImage(Model):
     ) -> WholeImage:
         """The model as the tiles of a batch meet it, that own the same cells of their maps."""
         known = (tuple(pools), tuple(totals), tuple(counts), tuple(own))
-        return cls(model.module, model.preprocess, model.labels, model.source, *known)
+        return cls(model.module, model.preprocess, model.labels, model.source, model.output, *known)
 
     def outputs(self, pixels: Tensor) -> Tensor:
         """The model's answer for the whole image, once for every tile of a batch."""

@@ -69,7 +69,7 @@ def identity_of(run: Run) -> dict[str, Any]:
         "torch": torch.__version__,
         "mode": MODES[run.config.run.mode],
         "settings": _plain({name: table for name, table in run.config.tables.items() if name != "run"}),
-        "model": {"source": run.model.source, "sha256": run.model.fingerprint},
+        "model": {"source": run.model.source, "sha256": run.model.fingerprint, "output": run.model.output},
         "preprocess": _plain(run.preprocess.model_dump()),
         "slide": {"name": slide.name, "fingerprint": slide.fingerprint, "mpp": slide.mpp, "notes": list(slide.notes)},
         "plan": {

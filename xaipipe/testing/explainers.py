@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xaipipe.api import explain_with
+from xaipipe.api import explain_each_with, explain_with
 from xaipipe.models.locality import trace_locality
 from xaipipe.models.model import Model
 from xaipipe.models.whole import WholeImage, pool_sums
@@ -75,6 +75,26 @@ class ExplainerContract(StageContract):
         assert_close(asked.scores, answers[:, 2], self.tolerance, "scores")
         assert asked.targets == (2, 2, 2)
         assert predicted.targets == tuple(answers.argmax(dim=1).tolist())
+
+    def test_a_probability_is_explained_where_it_is_asked_for(self) -> None:
+        model, x = SmallCnn(), images(2)
+        explanation = self.explain(model, x, target=1, score="probability")
+        assert_close(explanation.scores, model(x).detach().softmax(dim=1)[:, 1], self.tolerance, "scores")
+        assert explanation.diagnostics.get("score") == "probability", "diagnostics do not hold what was asked"
+
+    def test_several_targets_at_once_equal_one_by_one(self) -> None:
+        model, x, targets = SmallCnn(), images(2), [2, "predicted", 0, _times(1)]
+        params = {name: value for name, value in self.params.items() if name != "target"}
+        together = explain_each_with(_OneMethod(self.method), model, x, self.method.name, targets, **params)
+        for target, got in zip(targets, together, strict=True):
+            alone = self.explain(model, x, target=target)
+            assert_close(got.values, alone.values, self.tolerance, f"values for target {target}")
+            assert_close(got.scores, alone.scores, self.tolerance, f"scores for target {target}")
+            assert (got.targets, got.grid, dict(got.diagnostics)) == (
+                alone.targets,
+                alone.grid,
+                dict(alone.diagnostics),
+            )
 
     def test_half_precision_gives_finite_values(self) -> None:
         explanation = self.explain(SmallCnn().bfloat16(), images(1).bfloat16())

@@ -71,7 +71,7 @@ class _Passes:
         batch = on_device(self._load((share.tile,)), self._run.model.device)
         with torch.no_grad(), named_failures(self._run.config.explainer, batch):
             model = self._model((share,))
-            chosen = model.score(batch.pixels, self._run.config.explainer.params.target)
+            chosen = model.score(batch.pixels, self._run.config.explainer.params.question)
         said = {"target": model.label(chosen.targets[0]), "score": float(chosen.scores[0])}
         self._run.explained = said
         self._run.config.store.remember("explained", said)
