@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from xaipipe import Batch, Explanation, Model, SummedExplainer
-from xaipipe_gradients.pixel_gradient import pixel_gradient
+from torch import Tensor
+
+from xaipipe import Batch
+from xaipipe.propagation import BackwardExplainer, Rules, gradient_with
 
 
-class InputXGradient(SummedExplainer):
+class InputXGradient(BackwardExplainer):
     """Each pixel's value times the gradient there, x · ∂y/∂x, signed.
 
     Misleads when: a preprocessed pixel is near zero (a colour near the mean): it gets nothing, however much the model
@@ -19,6 +21,8 @@ class InputXGradient(SummedExplainer):
 
     name = "input_x_gradient"
 
-    def contributions(self, batch: Batch, model: Model) -> Explanation:
-        explanation = pixel_gradient(batch, model, self.params.question)
-        return explanation.replace(values=explanation.values * batch.pixels)
+    def rules(self, batch: Batch) -> Rules:
+        return gradient_with()
+
+    def at_pixels(self, arrived: Tensor, batch: Batch) -> Tensor:
+        return arrived * batch.pixels

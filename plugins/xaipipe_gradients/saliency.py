@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from xaipipe import Batch, ExplainerParams, Explanation, Model, SummedExplainer
-from xaipipe_gradients.pixel_gradient import pixel_gradient
+from xaipipe import Batch, ExplainerParams
+from xaipipe.propagation import BackwardExplainer, Rules, gradient_with
 
 
-class Saliency(SummedExplainer):
+class Saliency(BackwardExplainer):
     """How the target's score changes with each pixel, ∂y/∂x, signed.
 
     Misleads when: the score is saturated (a softmax near 1), where gradients vanish although the evidence is there;
@@ -25,8 +25,8 @@ class Saliency(SummedExplainer):
     class Params(ExplainerParams):
         magnitude: bool = Field(False, description="the largest absolute value over the channels: one map, not signed")
 
-    def contributions(self, batch: Batch, model: Model) -> Explanation:
-        return pixel_gradient(batch, model, self.params.question)
+    def rules(self, batch: Batch) -> Rules:
+        return gradient_with()
 
     def summed(self, values: Tensor) -> Tensor:
         return values.abs().amax(dim=1, keepdim=True) if self.params.magnitude else values

@@ -149,7 +149,7 @@ def test_only_what_is_chosen_is_checked(tiny: nn.Module, images: Tensor) -> None
     assert xaipipe.explain(wrapped, images, "saliency", output=0).scores.isfinite().all()
     with pytest.raises(xaipipe.InputError, match="NaN or infinity"):
         xaipipe.explain(wrapped, images, "saliency", output=1)
-    with pytest.raises(xaipipe.InputError, match="no gradient\n  got: torch.int64"):
+    with pytest.raises(xaipipe.InputError, match=r"no gradient\n  got: torch\.int64"):
         xaipipe.explain(wrapped, images, "saliency", output=2)
 
 

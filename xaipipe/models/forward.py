@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,10 +13,20 @@ from xaipipe.errors import InputError, XaipipeError
 _SAID_BY_TORCH = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def forward(module: nn.Module, pixels: Tensor, name: str | None = None) -> Any:
+Forward = Callable[[Tensor], Any]
+"""A model as a function of its input."""
+Runner = Callable[[Forward, Tensor], Any]
+"""Runs a model in its own way."""
+
+
+def as_it_is(model: Forward, pixels: Tensor) -> Any:
+    return model(pixels)
+
+
+def forward(module: nn.Module | Forward, pixels: Tensor, name: str | None = None, run: Runner = as_it_is) -> Any:
     """The module's answer. It gets a copy of the pixels, since a model may work in place."""
     try:
-        return module(pixels.clone())
+        return run(module, pixels.clone())
     except XaipipeError:  # a hook's own words
         raise
     except Exception as error:

@@ -6,19 +6,21 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from xaipipe.errors import InputError
-from xaipipe.models.forward import forward
+from xaipipe.models.forward import Runner, as_it_is, forward
 from xaipipe.models.outputs import chosen_output
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.models.scores import select
 from xaipipe.models.targets import Question, Selection
+from xaipipe.models.weight_cache import WeightCache
 
 
 class NotFiniteError(InputError):
@@ -45,6 +47,8 @@ class Model:
     source: str = "a module"
     output: int | str | None = None
     """Which output is explained, where the module returns several: a key, a position, a dotted path of them."""
+    weights: WeightCache = field(default_factory=WeightCache, repr=False)
+    """What backward methods made of the module's weights, as long as these stay as they are."""
 
     @classmethod
     def of(cls, module: nn.Module, output: int | str | None = None) -> Model:
@@ -80,9 +84,13 @@ class Model:
             return self.labels[target]
         return str(target)
 
-    def outputs(self, pixels: Tensor) -> Tensor:
+    def answer(self, pixels: Tensor) -> Any:
+        """What the module returns."""
+        return self.module(pixels)
+
+    def outputs(self, pixels: Tensor, run: Runner = as_it_is) -> Tensor:
         """The model's answer [N, …], or what `output` names of it, checked for type and finiteness."""
-        outputs = chosen_output(forward(self.module, pixels, self.source), self.output, self.source)
+        outputs = chosen_output(forward(self.answer, pixels, self.source, run), self.output, self.source)
         if not isinstance(outputs, Tensor) or outputs.shape[:1] != pixels.shape[:1] or not outputs.numel():
             got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise InputError(
@@ -111,10 +119,13 @@ class Model:
         return self.ask(pixels, (question,))[0]
 
     def ask(
-        self, pixels: Tensor, questions: Sequence[Question | int | str | Callable[[Tensor], Tensor]]
+        self,
+        pixels: Tensor,
+        questions: Sequence[Question | int | str | Callable[[Tensor], Tensor]],
+        run: Runner = as_it_is,
     ) -> tuple[Selection, ...]:
-        """The answers to several questions, from one forward pass."""
-        outputs = self.outputs(pixels)
+        """The answers to several questions, from one forward pass; `run` runs the module, where not as it is."""
+        outputs = self.outputs(pixels, run)
         return tuple(select(outputs, Question.of(one), self.labels, self.source) for one in questions)
 
 

@@ -41,12 +41,12 @@ class WholeImage(Model):
     ) -> WholeImage:
         """The model as the tiles of a batch meet it, that own the same cells of their maps."""
         known = (tuple(pools), tuple(totals), tuple(counts), tuple(own))
-        return cls(model.module, model.preprocess, model.labels, model.source, model.output, *known)
+        return cls(model.module, model.preprocess, model.labels, model.source, model.output, model.weights, *known)
 
-    def outputs(self, pixels: Tensor) -> Tensor:
-        """The model's answer for the whole image, once for every tile of a batch."""
+    def answer(self, pixels: Tensor) -> Any:
+        """The module's answer for the whole image, once for every tile of a batch."""
         with _at_pools(self.pools, self._pooled):
-            return super().outputs(pixels)
+            return super().answer(pixels)
 
     def _pooled(self, index: int, maps: Tensor, result: Tensor) -> Tensor:
         pool, total = self.pools[index], self.totals[index]

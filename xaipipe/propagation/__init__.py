@@ -1,0 +1,32 @@
+"""Running a model forward as it is, and backward by rules: operator → rule.
+
+A method is a `BackwardExplainer` with a table of rules; an operator of one's own is made known by `register`.
+"""
+
+from xaipipe.propagation.books import Books
+from xaipipe.propagation.calls import Call
+from xaipipe.propagation.explainer import BackwardExplainer
+from xaipipe.propagation.gradient import Gradient, gradient_with
+from xaipipe.propagation.operation import Operation, sum_to
+from xaipipe.propagation.operators import register
+from xaipipe.propagation.passes import Pulled, Where, pull_back
+from xaipipe.propagation.rules import Rule, Rules, RuleTable
+from xaipipe.propagation.weighted import Weighted
+
+__all__ = [
+    "BackwardExplainer",
+    "Books",
+    "Call",
+    "Gradient",
+    "Operation",
+    "Pulled",
+    "Rule",
+    "RuleTable",
+    "Rules",
+    "Weighted",
+    "Where",
+    "gradient_with",
+    "pull_back",
+    "register",
+    "sum_to",
+]

@@ -1,0 +1,47 @@
+"""Models that run under autocast: rules need to know the precision that an operator is run in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaipipe.propagation.calls import Call, slots_of, with_tensors
+
+CASTED = {
+    *("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"),
+    *("matmul", "rmatmul", "bmm", "mm", "einsum", "addmm", "baddbmm", "scaled_dot_product_attention"),
+    "multi_head_attention_forward",
+}
+"""Operators that autocast runs in the lower precision, and that rules look into."""
+
+
+def autocasting(tensor: Tensor) -> bool:
+    return torch.is_autocast_enabled(tensor.device.type)
+
+
+def cast_and_run(call: Call) -> Any:
+    """The call as autocast would run it, its casts in the open."""
+    device = call.operands[0].device.type
+    lower = torch.get_autocast_dtype(device)
+    tensors = slots_of(call.args, call.kwargs)
+    cast = [tensor.to(lower) if tensor.is_floating_point() else tensor for _, tensor in tensors]
+    args, kwargs = with_tensors(call.args, call.kwargs, [slot for slot, _ in tensors], cast)
+    with torch.autocast(device, enabled=False):
+        return call.function(*args, **kwargs)
+
+
+def as_now(function: Callable[..., Any], tensor: Tensor) -> Callable[..., Any]:
+    """The function in the precision in force, whenever it is called."""
+    device = tensor.device.type
+    if not torch.is_autocast_enabled(device):
+        return function
+    lower = torch.get_autocast_dtype(device)
+
+    def in_force(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device, lower):
+            return function(*args, **kwargs)
+
+    return in_force

@@ -1,0 +1,118 @@
+"""The one autograd function: forwards it runs an operator, backwards it applies a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaipipe.propagation.books import ABSORBERS, Books
+from xaipipe.propagation.operation import Operation
+from xaipipe.propagation.rules import Rule
+
+SinkLike = tuple[torch.Size, torch.dtype]
+"""Shape and type of the tensor whose gradient is what was absorbed."""
+Shapes = list[torch.Size]
+"""Of the operands."""
+
+
+def ruled(op: Operation, rule: Rule, operands: Sequence[Tensor], sink: Tensor, ready: Tensor | None = None) -> Tensor:
+    """The operator's output (or `ready`, where it is known) with the rule behind it.
+
+    What the rule absorbs arrives as the gradient of `sink` [absorbers, N].
+    """
+    make: Callable[[], Tensor] | None = None if ready is None else lambda: ready
+    output: Tensor = _Ruled.apply(op, rule, make, sink, *operands)  # type: ignore[no-untyped-call]
+    return output
+
+
+class _Ruled(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, op: Operation, rule: Rule, ready: Callable[[], Tensor] | None, sink: Tensor, *operands: Tensor
+    ) -> Tensor:
+        output = ready() if ready is not None else op.run(*operands)
+        if any(output is operand for operand in operands):
+            output = output.clone()
+        ctx.op, ctx.rule, ctx.sink = op, rule, (sink.shape, sink.dtype)
+        kept = [*(operands if rule.keeps_operands else ()), *((output,) if rule.keeps_output else ())]
+        ctx.save_for_backward(*kept)
+        ctx.shapes = [operand.shape for operand in operands]
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> Any:
+        sink, *parts = _Propagate.apply(ctx.op, ctx.rule, ctx.sink, ctx.shapes, arriving[0], *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        return None, None, None, sink, *parts
+
+
+class _Propagate(torch.autograd.Function):
+    """A rule with the targets as an explicit first dimension, whether torch batches over them or not."""
+
+    @staticmethod
+    def forward(op: Operation, rule: Rule, sink: SinkLike, shapes: Shapes, arriving: Tensor, *saved: Tensor) -> Any:
+        parts = _propagated(op, rule, sink, shapes, arriving[None], saved)
+        return tuple(part[0] for part in parts)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing is kept: there is no second derivative."""
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: Any,
+        op: Operation,
+        rule: Rule,
+        sink: SinkLike,
+        shapes: Shapes,
+        arriving: Tensor,
+        *saved: Tensor,
+    ) -> Any:
+        batched = arriving.movedim(in_dims[4], 0)
+        parts = _propagated(op, rule, sink, shapes, batched, saved)
+        return parts, (0,) * len(parts)
+
+
+class OnlyChannels(torch.autograd.Function):
+    """The identity; backwards only some channels let anything pass."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, channels: list[int]) -> Tensor:
+        ctx.channels = channels
+        return tensor.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> Any:
+        index = torch.tensor(ctx.channels, device=arriving[0].device, dtype=torch.long)
+        mask = torch.zeros(arriving[0].shape[1], dtype=arriving[0].dtype, device=arriving[0].device)
+        mask = mask.index_fill(0, index, 1)
+        return arriving[0] * mask.reshape(-1, *[1] * (arriving[0].ndim - 2)), None
+
+
+def _propagated(
+    op: Operation,
+    rule: Rule,
+    sink: SinkLike,
+    shapes: Shapes,
+    arriving: Tensor,
+    saved: tuple[Tensor, ...],
+) -> tuple[Tensor, ...]:
+    books = Books(sink[0][1])
+    operands = saved[: len(shapes)] if rule.keeps_operands else ()
+    output = saved[-1] if rule.keeps_output else None
+    parts = rule.propagate(op, operands, output, arriving, books)
+    if len(parts) != len(shapes):
+        raise ValueError(f"the rule for {op} answered for {len(parts)} operands, expected {len(shapes)}")
+    absorbed = arriving.new_zeros(len(arriving), *sink[0], dtype=sink[1])
+    for row, absorber in enumerate(ABSORBERS):
+        if (amounts := books.amounts.get(absorber)) is not None:
+            absorbed[:, row] = amounts
+    nothing = arriving.new_zeros(())
+    filled = (
+        nothing.expand(len(arriving), *shape) if part is None else part
+        for part, shape in zip(parts, shapes, strict=True)
+    )
+    return absorbed, *filled

@@ -1,0 +1,53 @@
+"""What describing an operator's call gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from xaipipe.models.weight_cache import WeightCache
+from xaipipe.propagation.calls import Call
+from xaipipe.propagation.marks import Mark
+from xaipipe.propagation.operation import Operation
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Described:
+    """An operator that rules apply to, and the mark of its result."""
+
+    operation: Operation
+    mark: Mark
+    operands: tuple[Tensor, ...]
+    """Of the operation, in its order."""
+    ready: Tensor | None = None
+    """The result, where it is known already."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Route:
+    """An operator that moves values and changes none: its gradient is right for every rule."""
+
+    nonnegative: bool | None = None
+    """Of the result, where it does not follow from the operands."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Decomposed:
+    """An operator to be run as several others."""
+
+    run: Callable[[], Any]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Surroundings:
+    """What a describer may need beside the call."""
+
+    cache: WeightCache
+    own: set[int]
+    """Identities of the model's parameters and buffers, and of what stands for them."""
+
+
+Describer = Callable[[Call, Surroundings], Described | Route | Decomposed | None]

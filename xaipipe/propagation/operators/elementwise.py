@@ -1,0 +1,163 @@
+"""Operators that work on each element: activations, sums, products with constants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaipipe.propagation.calls import Call
+from xaipipe.propagation.marks import Mark, merged
+from xaipipe.propagation.operation import Operation
+from xaipipe.propagation.operators.described import Decomposed, Described, Describer, Surroundings
+
+_GROWING = (
+    *("relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardtanh"),
+    *("hardswish", "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "softplus", "softsign", "threshold"),
+    *("logsigmoid", "sigmoid", "tanh", "clamp", "clamp_min", "clamp_max", "exp", "expm1", "log", "log1p", "log2"),
+    *("sqrt", "rsqrt", "square", "reciprocal", "abs", "erf", "sin", "cos", "pow", "rpow", "rdiv", "logit"),
+)
+_NONNEGATIVE = {"relu", "relu6", "sigmoid", "hardsigmoid", "softplus", "exp", "sqrt", "rsqrt", "square", "abs"}
+_BOUNDS_BELOW = {"clamp": (1, "min"), "clamp_min": (1, "min"), "hardtanh": (1, "min_val")}
+_SQUASHES = {"sigmoid": 2, "hardsigmoid": 2, "tanh": 2, "relu6": 1, "hardtanh": 1, "clamp": 1}
+"""How much the result looks like a factor rather than a signal."""
+
+
+def activation(call: Call, _: Surroundings) -> Described | None:
+    """A function of one operand."""
+    if len(call.operands) != 1:
+        return None
+    (before,) = call.marks
+    mark = Mark(
+        nonnegative=_is_nonnegative(call, before),
+        gate=max(before.gate, _SQUASHES.get(call.name, 0)),
+        behind=before.behind,
+    )
+    return described("activation", call, mark)
+
+
+def described(kind: str, call: Call, mark: Mark, run: Callable[..., Tensor] | None = None, **more: Any) -> Described:
+    """An operation on the call's operands."""
+    operation = Operation(
+        kind=kind,
+        name=call.name,
+        run=run or call.on,
+        layer=call.layer,
+        nonnegative=tuple(m.nonnegative for m in call.marks),
+        gates=tuple(m.gate for m in call.marks),
+        **more,
+    )
+    return Described(operation, mark, call.operands)
+
+
+def _is_nonnegative(call: Call, before: Mark) -> bool:
+    if call.name in _NONNEGATIVE:
+        return True
+    bound = _BOUNDS_BELOW.get(call.name)
+    if bound is not None:
+        low = call.get(*bound)
+        return before.nonnegative if low is None else isinstance(low, Real) and float(low) >= 0
+    return before.nonnegative and call.name not in ("log", "log2", "logit", "logsigmoid", "cos", "sin", "threshold")
+
+
+def summed(signs: Callable[[Call], tuple[float, float]]) -> Describer:
+    """a + b and its like: `signs` are the factors of the two arguments."""
+
+    def describer(call: Call, _: Surroundings) -> Described:
+        factors = signs(call)
+        mark = merged(call.marks)
+        constants_fit = all(_nonnegative_constant(part, f) for part, f in zip(call.args[:2], factors, strict=False))
+        nonnegative = mark.nonnegative and constants_fit and min(factors) >= 0
+        of_operands = tuple(factors[int(key == 1 or key in ("other", "alpha"))] for key, _ in call.slots)
+        return described("sum", call, mark.passed_on(nonnegative, min(m.gate for m in call.marks)), factors=of_operands)
+
+    return describer
+
+
+def _nonnegative_constant(part: Any, factor: float) -> bool:
+    return isinstance(part, Tensor) or (isinstance(part, Real) and float(part) * factor >= 0)
+
+
+def multiplied(call: Call, _: Surroundings) -> Described | Decomposed | None:
+    """Times a constant, or the product of two that depend on the input."""
+    mark = merged(call.marks)
+    gate = min(m.gate for m in call.marks)
+    if len(call.operands) == 2:
+        return described("product", call, mark.passed_on(mark.nonnegative, gate))
+    other = call.get(1, "other") if call.slots[0][0] == 0 else call.args[0]
+    nonnegative = mark.nonnegative and isinstance(other, Real) and float(other) >= 0
+    return described("scale", call, mark.passed_on(nonnegative, gate))
+
+
+def divided(call: Call, _: Surroundings) -> Described | None:
+    if call.get(2, "rounding_mode") is not None:
+        return None
+    mark = merged(call.marks)
+    if len(call.operands) == 2:
+        done = described("product", call, mark.passed_on(mark.nonnegative, call.marks[0].gate))
+        done.operation.gates = (done.operation.gates[0], _DENOMINATOR)
+        return done
+    if call.depends(1, "other"):  # a constant divided
+        return described("activation", call, mark.passed_on(False, call.marks[0].gate))
+    other = call.get(1, "other")
+    nonnegative = mark.nonnegative and isinstance(other, Real) and float(other) > 0
+    return described("scale", call, mark.passed_on(nonnegative, call.marks[0].gate))
+
+
+_DENOMINATOR = 9
+"""Always the factor, never the signal."""
+
+
+def _negated(call: Call, _: Surroundings) -> Described:
+    return described("scale", call, merged(call.marks).passed_on(False, call.marks[0].gate))
+
+
+def _larger(call: Call, surroundings: Surroundings) -> Described | None:
+    """Of two tensors; of a tensor and a constant it is an activation."""
+    if len(call.operands) == 1:
+        return activation(call, surroundings)
+    return described("max", call, merged(call.marks).passed_on(merged(call.marks).nonnegative))
+
+
+def _gated(call: Call, _: Surroundings) -> Decomposed:
+    """GLU: one half times the sigmoid of the other."""
+
+    def run() -> Tensor:
+        first, second = call.args[0].chunk(2, dim=call.get(1, "dim", -1))
+        gated: Tensor = first * torch.sigmoid(second)
+        return gated
+
+    return Decomposed(run)
+
+
+def _combined(call: Call, _: Surroundings) -> Decomposed:
+    """addcmul and addcdiv: a + value · b · c, or b / c."""
+    value = call.kwargs.get("value", 1)
+
+    def run() -> Any:
+        added, first, second = call.args[:3]
+        product = first * second if call.name == "addcmul" else first / second
+        return added + (product if value == 1 else value * product)
+
+    return Decomposed(run)
+
+
+def _alpha(call: Call) -> float:
+    return float(call.kwargs.get("alpha", 1))
+
+
+ELEMENTWISE: dict[str, Describer] = {
+    **dict.fromkeys(_GROWING, activation),
+    **dict.fromkeys(("maximum", "minimum"), _larger),
+    "add": summed(lambda call: (1.0, _alpha(call))),
+    "sub": summed(lambda call: (1.0, -_alpha(call))),
+    "rsub": summed(lambda call: (-_alpha(call), 1.0)),
+    "mul": multiplied,
+    "div": divided,
+    "neg": _negated,
+    **dict.fromkeys(("addcmul", "addcdiv"), _combined),
+    "glu": _gated,
+}

@@ -1,0 +1,166 @@
+"""Norms: linear once the statistics of their input are held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from xaipipe.propagation.calls import Call
+from xaipipe.propagation.marks import Mark
+from xaipipe.propagation.operators.described import Described, Describer, Surroundings
+from xaipipe.propagation.operators.elementwise import described
+from xaipipe.propagation.weights import Folding, norm_as_affine
+
+
+def held(call: Call, linear: Callable[[Tensor], Tensor]) -> Described | None:
+    """A norm as the linear function that it is for the statistics which this input has."""
+    if len(call.operands) != 1:
+        return None
+    (mark,) = call.marks
+    return described("norm", call, mark.passed_on(False), linearised=linear)
+
+
+def _layer_norm(call: Call, _: Surroundings) -> Described | None:
+    shape, weight, bias = call.get(1, "normalized_shape"), call.get(2, "weight"), call.get(3, "bias")
+    eps = call.get(4, "eps", 1e-5)
+    dims = tuple(range(-len(shape), 0))
+
+    def linear(x: Tensor) -> Tensor:
+        wide = x.float() if x.dtype in (torch.half, torch.bfloat16) else x
+        spread = (wide.detach().var(dim=dims, keepdim=True, unbiased=False) + eps).rsqrt()
+        centred = ((wide - wide.mean(dim=dims, keepdim=True)) * spread).to(x.dtype)
+        return _affine(centred, weight, bias)
+
+    return held(call, linear)
+
+
+def _rms_norm(call: Call, _: Surroundings) -> Described | None:
+    shape, weight, eps = call.get(1, "normalized_shape"), call.get(2, "weight"), call.get(3, "eps")
+    dims = tuple(range(-len(shape), 0))
+
+    def linear(x: Tensor) -> Tensor:
+        floor = torch.finfo(x.dtype).eps if eps is None else eps
+        scaled = x * (x.detach().square().mean(dim=dims, keepdim=True) + floor).rsqrt()
+        return _affine(scaled, weight, None)
+
+    return held(call, linear)
+
+
+def _group_norm(call: Call, _: Surroundings) -> Described | None:
+    groups, weight, bias = call.get(1, "num_groups"), call.get(2, "weight"), call.get(3, "bias")
+    return held(call, _grouped(groups, weight, bias, call.get(4, "eps", 1e-5)))
+
+
+def _instance_norm(call: Call, _: Surroundings) -> Described | None:
+    if not call.get(5, "use_input_stats", True):
+        norm: Folding = (
+            call.args[1],
+            call.args[2],
+            call.get(3, "weight"),
+            call.get(4, "bias"),
+            call.get(7, "eps", 1e-5),
+        )
+        return _affine_per_channel(call, norm)
+    return held(call, _grouped(None, call.get(3, "weight"), call.get(4, "bias"), call.get(7, "eps", 1e-5)))
+
+
+def _grouped(groups: int | None, weight: Tensor | None, bias: Tensor | None, eps: float) -> Callable[[Tensor], Tensor]:
+    def linear(x: Tensor) -> Tensor:
+        grouped = x.reshape(len(x), groups or x.shape[1], -1)
+        spread = (grouped.detach().var(dim=2, keepdim=True, unbiased=False) + eps).rsqrt()
+        centred = ((grouped - grouped.mean(dim=2, keepdim=True)) * spread).reshape(x.shape)
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        return _affine(centred, *(None if t is None else t.reshape(shape) for t in (weight, bias)))
+
+    return linear
+
+
+def _batch_norm(call: Call, _: Surroundings) -> Described | None:
+    """By running statistics it is affine: folded into the layer before it, or standing alone."""
+    if call.name == "native_batch_norm" or len(call.operands) != 1 or not call.depends(0, "input"):
+        return None
+    builtin = len(call.args) >= 9  # torch.batch_norm has its arguments in another order
+    mean, variance = (
+        (call.args[3], call.args[4]) if builtin else (call.get(1, "running_mean"), call.get(2, "running_var"))
+    )
+    weight, bias = (call.args[1], call.args[2]) if builtin else (call.get(3, "weight"), call.get(4, "bias"))
+    eps = call.args[7] if builtin else call.get(7, "eps", 1e-5)
+    if call.get(5, "training", False):
+        return _by_batch(call, weight, bias, eps)
+    norm: Folding = (mean, variance, weight, bias, eps)
+    return _folded(call, norm) or _affine_per_channel(call, norm)
+
+
+def _by_batch(call: Call, weight: Tensor | None, bias: Tensor | None, eps: float) -> Described | None:
+    def linear(x: Tensor) -> Tensor:
+        dims = (0, *range(2, x.ndim))
+        spread = (x.detach().var(dim=dims, keepdim=True, unbiased=False) + eps).rsqrt()
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        centred = (x - x.mean(dim=dims, keepdim=True)) * spread
+        return _affine(centred, *(None if t is None else t.reshape(shape) for t in (weight, bias)))
+
+    return held(call, linear)
+
+
+def _folded(call: Call, norm: Folding) -> Described | None:
+    """Together with the layer whose output it reads, where its channels are that layer's."""
+    (mark,) = call.marks
+    if mark.layer is None:
+        return None
+    layer, x = mark.layer
+    channel = layer.form.channels % call.operands[0].ndim
+    if channel != 1:
+        return None
+    together = layer.followed_by(norm)
+    with torch.no_grad():
+        ready = call.on(*call.operands)
+    return Described(together, Mark(behind=mark.behind, layer=(together, x)), (x,), ready=ready)
+
+
+def _affine_per_channel(call: Call, norm: Folding) -> Described:
+    (mark,) = call.marks
+    x = call.operands[0]
+    factor, shift = norm_as_affine(norm, x.dtype)
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    factor, shift = factor.reshape(shape), shift.reshape(shape)
+    # not torch's own: on the CPU its gradient is wrong for single images whose gradient has channels last
+    return described("scale", call, mark.passed_on(False), linearised=lambda x: x * factor + shift, shift=shift)
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    scaled = x if weight is None else x * weight
+    return scaled if bias is None else scaled + bias
+
+
+def _normalize(call: Call, _: Surroundings) -> Described | None:
+    p, dim, eps = call.get(1, "p", 2.0), call.get(2, "dim", 1), call.get(3, "eps", 1e-12)
+
+    def linear(x: Tensor) -> Tensor:
+        length = x.detach().norm(p, dim, keepdim=True).clamp_min(eps)
+        normalised: Tensor = x / length
+        return normalised
+
+    return held(call, linear)
+
+
+def _local_response_norm(call: Call, _: Surroundings) -> Described | None:
+    def linear(x: Tensor) -> Tensor:
+        constant = x.detach()
+        tiny = torch.finfo(x.dtype).tiny
+        factor: Tensor = call.on(constant) / torch.where(constant.abs() < tiny, tiny, constant)
+        return x * factor
+
+    return held(call, linear)
+
+
+NORMS: dict[str, Describer] = {
+    "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
+    "normalize": _normalize,
+    "local_response_norm": _local_response_norm,
+}

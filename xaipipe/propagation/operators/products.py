@@ -1,0 +1,43 @@
+"""Products of two tensors that both depend on the input, and normalised exponentials."""
+
+from __future__ import annotations
+
+from xaipipe.propagation.calls import Call
+from xaipipe.propagation.marks import Mark, merged
+from xaipipe.propagation.operators.described import Decomposed, Described, Describer, Surroundings
+from xaipipe.propagation.operators.elementwise import described
+from xaipipe.propagation.operators.weighted import product_with_constant
+
+
+def _product(call: Call, surroundings: Surroundings) -> Described | Decomposed | None:
+    if len(call.operands) == 1:
+        return product_with_constant(call, surroundings)
+    if len(call.operands) != 2:
+        return None
+    mark = merged(call.marks)
+    return described("matmul", call, mark.passed_on(mark.nonnegative))
+
+
+def _softmax(call: Call, _: Surroundings) -> Described:
+    (mark,) = call.marks
+    probabilities = call.name == "softmax"
+    return described("softmax", call, Mark(nonnegative=probabilities, gate=2 * probabilities, behind=mark.behind))
+
+
+def _product_and_sum(call: Call, surroundings: Surroundings) -> Decomposed:
+    """addmm(a, b, c) and baddbmm: a + b @ c."""
+    beta, alpha = call.kwargs.get("beta", 1), call.kwargs.get("alpha", 1)
+
+    def run() -> object:
+        added, first, second = call.args[:3]
+        product = first @ second if alpha == 1 else alpha * (first @ second)
+        return product if beta == 0 else product + (added if beta == 1 else beta * added)
+
+    return Decomposed(run)
+
+
+PRODUCTS: dict[str, Describer] = {
+    **dict.fromkeys(("matmul", "rmatmul", "bmm", "mm", "mv", "einsum", "tensordot", "inner"), _product),
+    **dict.fromkeys(("addmm", "baddbmm"), _product_and_sum),
+    **dict.fromkeys(("softmax", "log_softmax"), _softmax),
+}

@@ -1,0 +1,42 @@
+"""Operators that move values and change none."""
+
+from __future__ import annotations
+
+from xaipipe.propagation.calls import Call
+from xaipipe.propagation.operators.described import Describer, Route, Surroundings
+
+_MOVES = (
+    *("clone", "contiguous", "alias", "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute"),
+    *("transpose", "t", "adjoint", "movedim", "expand", "expand_as", "view_as", "reshape_as", "repeat", "tile"),
+    *("repeat_interleave", "broadcast_to", "getitem", "get", "select", "narrow", "index_select", "gather"),
+    *("take_along_dim", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "cat", "stack", "hstack"),
+    *("vstack", "dstack", "flip", "fliplr", "flipud", "roll", "rot90", "to", "type", "type_as", "float", "half"),
+    *("bfloat16", "double", "cpu", "cuda", "masked_fill", "where", "masked_select", "tril", "triu", "diagonal"),
+    *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "unfold", "unsafe_chunk"),
+    *("unsafe_split", "sort", "topk", "detach", "requires_grad", "positive", "setitem", "copy", "fill", "zero"),
+    *("index_put", "index_copy", "index_fill", "scatter", "select_scatter", "slice_scatter", "diagonal_scatter"),
+    *("masked_scatter", "ravel", "atleast_1d", "atleast_2d", "atleast_3d", "column_stack", "rename", "feature_dropout"),
+)
+
+
+def _moves(call: Call, _: Surroundings) -> Route:
+    return Route()
+
+
+def _pads(call: Call, _: Surroundings) -> Route:
+    value = call.get(3, "value") or 0
+    return Route(nonnegative=call.marks[0].nonnegative and value >= 0)
+
+
+def _drops(call: Call, _: Surroundings) -> Route | None:
+    """Dropout in evaluation; otherwise it is no function of its input."""
+    return None if call.get(2, "training", True) and call.get(1, "p", 0.5) else Route()
+
+
+ROUTES: dict[str, Describer] = {
+    **dict.fromkeys(_MOVES, _moves),
+    "pad": _pads,
+    **dict.fromkeys(
+        ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"), _drops
+    ),
+}

@@ -1,0 +1,129 @@
+"""Convolutions, linear layers, products with constants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xaipipe.propagation.calls import Call
+from xaipipe.propagation.marks import Mark, Place, merged
+from xaipipe.propagation.operators.described import Decomposed, Described, Describer, Surroundings
+from xaipipe.propagation.operators.elementwise import described
+from xaipipe.propagation.weighted import Convolution, Form, Linear, ProductWith, Weighted
+from xaipipe.propagation.weights import Weights
+
+
+def _convolution(call: Call, surroundings: Surroundings) -> Described | Decomposed | None:
+    weight = call.get(1, "weight")
+    space = weight.ndim - 2
+    kernel, dilation = weight.shape[2:], _spread(call.get(5, "dilation", 1), space)
+    padding = call.get(4, "padding", 0)
+    if padding == "valid":
+        padding = 0
+    if padding == "same":
+        totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        if any(total % 2 for total in totals):
+            return Decomposed(lambda: _padded_by_hand(call, totals))
+        padding = [total // 2 for total in totals]
+    stride, groups = _spread(call.get(3, "stride", 1), space), call.get(6, "groups", 1)
+    form = Convolution(stride, _spread(padding, space), dilation, groups)
+    return _weighted("convolution", call, surroundings, form, out=0, groups=1)
+
+
+def _transposed_convolution(call: Call, surroundings: Surroundings) -> Described | Decomposed | None:
+    space = call.get(1, "weight").ndim - 2
+    stride, padding, more = (
+        _spread(call.get(position, name, default), space)
+        for position, name, default in ((3, "stride", 1), (4, "padding", 0), (5, "output_padding", 0))
+    )
+    groups, dilation = call.get(6, "groups", 1), _spread(call.get(7, "dilation", 1), space)
+    form = Convolution(stride, padding, dilation, groups, transposed=True, output_padding=more)
+    return _weighted("convolution", call, surroundings, form, out=1, groups=groups)
+
+
+def _padded_by_hand(call: Call, totals: list[int]) -> Any:
+    """torch pads one more behind than before where the total is odd."""
+    pads = [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
+    args = list(call.args)
+    kwargs = {**call.kwargs, "padding": 0}
+    if len(args) > 4:
+        args[4] = kwargs.pop("padding")
+    padded = F.pad(args[0] if args else kwargs["input"], pads)
+    if args:
+        args[0] = padded
+    else:
+        kwargs["input"] = padded
+    return call.function(*args, **kwargs)
+
+
+def _linear(call: Call, surroundings: Surroundings) -> Described | Decomposed | None:
+    return _weighted("linear", call, surroundings, Linear(), out=0, groups=1)
+
+
+def _weighted(
+    kind: str, call: Call, surroundings: Surroundings, form: Form, out: int, groups: int
+) -> Described | Decomposed | None:
+    if not call.depends(0, "input") or len(call.operands) != 1:
+        return None
+    weight, bias = call.get(1, "weight"), call.get(2, "bias")
+    return weighted(kind, call, surroundings, form, Weights(weight, bias, None, out, groups))
+
+
+def weighted(kind: str, call: Call, surroundings: Surroundings, form: Form, weights: Weights) -> Described:
+    """A layer with these weights, its place among the others noted."""
+    sources = [t for t in (weights.raw, weights.raw_bias) if t is not None]
+    if all(id(source) in surroundings.own for source in sources):
+        weights.cache = surroundings.cache
+    (mark,) = call.marks
+    (x,) = call.operands
+    for place in mark.behind:
+        place.last = False
+    layer = Weighted(
+        kind=kind,
+        name=call.name,
+        run=lambda x: form.forward(x, weights.raw, weights.raw_bias),
+        layer=call.layer,
+        nonnegative=(mark.nonnegative,),
+        gates=(mark.gate,),
+        form=form,
+        weights=weights,
+        place=Place(first=not mark.behind),
+    )
+    return Described(layer, Mark(behind=frozenset((layer.place,)), layer=(layer, x)), (x,))
+
+
+def product_with_constant(call: Call, surroundings: Surroundings) -> Described | None:
+    """matmul, einsum and their like with one operand that depends on the input, and one that does not."""
+    constants = [
+        (position, part)
+        for position, part in enumerate(call.args)
+        if isinstance(part, Tensor) and not call.depends(position)
+    ]
+    if not constants:  # einsum of one operand, or with its operands in a list
+        return described("average", call, merged(call.marks).passed_on(merged(call.marks).nonnegative))
+    if len(constants) > 1:
+        return None
+    position, constant = constants[0]
+
+    def function(x: Tensor, weight: Tensor) -> Tensor:
+        args = [weight if i == position else x if call.depends(i) else part for i, part in enumerate(call.args)]
+        product: Tensor = call.function(*args, **call.kwargs)
+        return product
+
+    return weighted("linear", call, surroundings, ProductWith(function), Weights(constant, None))
+
+
+def _spread(value: Any, space: int) -> tuple[int, ...]:
+    if isinstance(value, tuple | list | torch.Size):
+        return tuple(value) if len(value) == space else tuple(value) * space
+    return (value,) * space
+
+
+WEIGHTED: dict[str, Describer] = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolution),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _transposed_convolution),
+    "linear": _linear,
+}

@@ -1,0 +1,53 @@
+"""What a rule is, and the table that says which rule an operator gets."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+
+from xaipipe.propagation.books import Books
+from xaipipe.propagation.operation import Operation
+
+
+class Rule(ABC):
+    """How relevance, or whatever flows backwards, gets through an operator."""
+
+    keeps_operands: ClassVar[bool] = True
+    """Whether `propagate` is handed the operands; where False, memory is saved."""
+    keeps_output: ClassVar[bool] = True
+
+    @abstractmethod
+    def propagate(
+        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> Sequence[Tensor | None]:
+        """What each operand gets, [K, *operand], of what arrives at the output for K targets, [K, *output].
+
+        `operands` is empty, `output` None where the rule does not keep them. What gets lost on purpose is entered into
+        the books.
+        """
+
+
+class Rules(Protocol):
+    """Which rule an operator gets."""
+
+    @property
+    def strict(self) -> bool:
+        """Whether an operator that nobody has described is refused; its gradient is taken where not."""
+
+    def rule_for(self, op: Operation) -> Rule | None:
+        """The rule; None for the gradient."""
+
+
+@dataclass(frozen=True)
+class RuleTable:
+    """Rules by an operator's name, or by its kind."""
+
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    strict: bool = False
+
+    def rule_for(self, op: Operation) -> Rule | None:
+        return self.rules.get(op.name) or self.rules.get(op.kind)

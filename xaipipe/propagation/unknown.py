@@ -1,0 +1,35 @@
+"""What is said of operators that rules know nothing of."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from xaipipe.errors import InputError
+from xaipipe.propagation.calls import Call
+
+_HINT = "tell rules what it is: xaipipe.propagation.register('NAME', …), see docs/plugins.md; or use a gradient method"
+
+
+class UnknownOperatorError(InputError):
+    """A method that goes by rules met an operator without one."""
+
+
+def unknown_operator(call: Call) -> UnknownOperatorError:
+    return UnknownOperatorError(
+        "this method has no rule for an operator of the model",
+        got=f"{call.name}, {len(call.operands)} operands that depend on the input",
+        where=f"layer '{call.layer}'" if call.layer else "the model's own forward",
+        hint=_HINT.replace("NAME", call.name),
+    )
+
+
+def foreign(tensor: Tensor, layer: str) -> UnknownOperatorError:
+    """A tensor with a gradient of its own that no operator in sight has made."""
+    made_by = type(tensor.grad_fn).__name__
+    return UnknownOperatorError(
+        "the model computes with operators that cannot be seen",
+        got=f"a tensor made by {made_by}",
+        expected="torch's own operators: no autograd.Function, no scripted function",
+        where=f"layer '{layer}'" if layer else "the model's own forward",
+        hint="use torch's operators in its place, or a gradient method (saliency, input_x_gradient)",
+    )
