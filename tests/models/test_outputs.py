@@ -67,7 +67,7 @@ def test_an_output_is_named_by_key_position_or_path(answer: Any, output: int | s
         ((LOGITS,),),
         Answer(LOGITS),
         (LOGITS, None),
-        {"out": [LOGITS, None]},
+        {"out": [LOGITS]},
     ],
 )
 def test_the_only_output_needs_no_name(answer: Any) -> None:
@@ -149,7 +149,7 @@ def test_only_what_is_chosen_is_checked(tiny: nn.Module, images: Tensor) -> None
     assert xaipipe.explain(wrapped, images, "saliency", output=0).scores.isfinite().all()
     with pytest.raises(xaipipe.InputError, match="NaN or infinity"):
         xaipipe.explain(wrapped, images, "saliency", output=1)
-    with pytest.raises(xaipipe.InputError, match="no gradient\n  got: torch.int64"):
+    with pytest.raises(xaipipe.InputError, match="has no gradient"):
         xaipipe.explain(wrapped, images, "saliency", output=2)
 
 

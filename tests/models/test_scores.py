@@ -235,9 +235,7 @@ def test_a_callable_owes_one_score_an_image(answer: Any, got: str) -> None:
 
 @pytest.mark.parametrize("target", [total, "norm", Similarity(OUTPUTS[0])])
 def test_only_a_class_has_a_probability_and_pixels(target: Any) -> None:
-    with pytest.raises(
-        UsageError, match=r"only a class has a probability\n  got: target \w+\n  next: take the softmax"
-    ):
+    with pytest.raises(UsageError, match=r"only a class has a probability\n  got: target \w+\n  next: take"):
         select(OUTPUTS, Question(target, "probability"))
     with pytest.raises(UsageError, match=r"for the classes of a segmentation\n  got: target \w+\n  next: mask inside"):
         select(OUTPUTS, Question(target, within="everywhere"))
@@ -251,9 +249,7 @@ def test_within_is_refused_where_there_are_no_maps(within: Any) -> None:
 
 @pytest.mark.parametrize("shape", [(5, 4), (3, 4, 5), (2, 5, 4)])
 def test_a_mask_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(
-        UsageError, match=r"another size than the model's output[\s\S]*expected: \(4, 5\) or \(2, 4, 5\)"
-    ):
+    with pytest.raises(UsageError, match=r"another size than [\s\S]*expected: \(4, 5\) or \(2, 4, 5\)"):
         select(maps(), Question(1, within=torch.ones(shape, dtype=torch.bool)))
 
 

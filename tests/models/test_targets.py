@@ -96,6 +96,14 @@ def test_a_reference_that_is_none_is_refused(reference: Any, message: str) -> No
         Similarity(reference)
 
 
+def test_references_are_told_apart_by_their_text() -> None:
+    """Long tensors are shortened in theirs, and settings are compared as text."""
+    first, second = torch.ones(5000), torch.ones(5000)
+    second[2500] += 1e-6
+    assert str(Similarity(first)) == str(Similarity(first.clone()))
+    assert str(Similarity(first)) != str(Similarity(second))
+
+
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
