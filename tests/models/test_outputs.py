@@ -77,7 +77,11 @@ def test_the_only_output_needs_no_name(answer: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "got", "hint"),
     [
-        ((LOGITS, FEATURES), "0: (2, 3); 1: (2, 8, 4, 4)", "output=0 (in a configuration: [model] output = 0)"),
+        (
+            (LOGITS, FEATURES),
+            "0: (2, 3); 1: (2, 8, 4, 4)",
+            "output=0 (in a file [model] output = 0, for explain --model-output 0)",
+        ),
         ({"logits": LOGITS, "aux": [AUX, AUX]}, "logits: (2, 3); aux.0: (2, 3); aux.1: (2, 3)", 'output="logits"'),
         (Pair(LOGITS, FEATURES), "logits: (2, 3); features: (2, 8, 4, 4)", 'output="logits"'),
         (Answer(LOGITS, hidden=(AUX,)), "logits: (2, 3); hidden.0: (2, 3)", 'output="logits"'),

@@ -170,6 +170,18 @@ def test_settled_pixels_may_be_none() -> None:
     assert select(outputs, settled).scores.tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("outputs", [OUTPUTS, maps(), OUTPUTS[:, 0]], ids=["classes", "maps", "single"])
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_gradients_of_several_scores_can_be_taken_at_once(outputs: Tensor, score: Any) -> None:
+    leaf = outputs.clone().requires_grad_()
+    several = torch.stack([select(leaf, Question(target, score)).scores for target in ("predicted", 0)])
+    (together,) = torch.autograd.grad(
+        several, leaf, torch.eye(several.numel()).reshape(-1, *several.shape), is_grads_batched=True, retain_graph=True
+    )
+    for one, value in zip(together, several.flatten(), strict=True):
+        torch.testing.assert_close(one, torch.autograd.grad(value, leaf, retain_graph=True)[0])
+
+
 def test_a_misspelt_label_gets_the_nearest_one() -> None:
     with pytest.raises(UsageError) as caught:
         class_index("brid", LABELS, 3)
