@@ -80,7 +80,7 @@ def test_the_only_output_needs_no_name(answer: Any) -> None:
         (
             (LOGITS, FEATURES),
             "0: (2, 3); 1: (2, 8, 4, 4)",
-            "output=0; in a file [model] output = 0; as a flag --model-output 0",
+            "output=0; file: [model] output = 0; flag: --model-output 0",
         ),
         ({"logits": LOGITS, "aux": [AUX, AUX]}, "logits: (2, 3); aux.0: (2, 3); aux.1: (2, 3)", 'output="logits"'),
         (Pair(LOGITS, FEATURES), "logits: (2, 3); features: (2, 8, 4, 4)", 'output="logits"'),
