@@ -53,11 +53,11 @@ def test_an_answer_that_is_no_scores_is_65(
 def test_an_answer_without_a_gradient_is_65(cli: Cli, slide_file: Path, tmp_path: Path, command: str) -> None:
     (tmp_path / "m.py").write_text(NET.format("return scores.detach()"))
     (tmp_path / "run.toml").write_text('[model]\nsource = "m.py:build"\n[explain]\nmethod = "saliency"\n')
-    done = cli(
-        command, slide_file, "--config", "run.toml", "--trust", "-o", "out.png" if command == "explain" else "out.zarr"
-    )
+    output = "out.png" if command == "explain" else "out.zarr"
+    done = cli(command, slide_file, "--config", "run.toml", "--trust", "-o", output)
     assert done.code == 65, done.err
     assert "error: the model's output does not depend on the pixels by differentiable operators\n" in done.err
+    assert not Path(output).exists()
 
 
 @pytest.mark.parametrize("command", ["explain", "run"])
@@ -65,9 +65,7 @@ def test_an_answer_without_a_gradient_is_65(cli: Cli, slide_file: Path, tmp_path
 def test_of_several_outputs_one_has_to_be_named(
     cli: Cli, slide_file: Path, tmp_path: Path, command: str, method: str
 ) -> None:
-    (tmp_path / "m.py").write_text(
-        NET.format('return {{"logits": scores, "maps": maps}}'.replace("{{", "{").replace("}}", "}"))
-    )
+    (tmp_path / "m.py").write_text(NET.format("return dict(logits=scores, maps=maps)"))
     (tmp_path / "run.toml").write_text(f'[model]\nsource = "m.py:build"\n[explain]\nmethod = "{method}"\n')
     output = "out.png" if command == "explain" else "out.zarr"
     call = [command, slide_file, "--config", "run.toml", "--trust", "-o", output]

@@ -78,6 +78,36 @@ def test_the_methods_flags_may_stand_before_or_after_the_image(
     assert (np.load("out.npz")["values"] < 0).any()
 
 
+def test_a_probability_is_said_beside_the_score(cli: Cli, photograph: Path, model_file: Path) -> None:
+    facts = json.loads(cli("--json", "explain", photograph, *CODE, "--score", "probability").out)
+    assert facts["score is"] == "probability"
+    assert 0 < facts["score"] < 1
+    assert json.loads(cli("--json", "explain", photograph, *CODE, "--overwrite").out)["score is"] == "logit"
+
+
+def test_one_of_several_outputs_is_chosen(cli: Cli, photograph: Path, model_file: Path) -> None:
+    model_file.write_text(
+        model_file.read_text().replace(
+            "    return net\n",
+            "    class Both(nn.Module):\n"
+            "        def __init__(self):\n"
+            "            super().__init__()\n"
+            "            self.net = net\n"
+            "        def forward(self, x):\n"
+            "            return {'logits': self.net(x), 'maps': self.net[:3](x)}\n"
+            "    return Both()\n",
+        )
+    )
+    refused = cli("explain", photograph, *CODE)
+    assert refused.code == 2
+    assert "error: the model returns several outputs\n  got: logits: (1, 3); maps: (1, 8, 8, 8)\n" in refused.err
+    common = ["--json", "explain", photograph, *CODE, "--method", "saliency", "--overwrite"]
+    logits = json.loads(cli(*common, "--model-output", "logits").out)
+    assert "within" not in logits
+    maps = json.loads(cli(*common, "--model-output", "maps", "--within", "everywhere").out)
+    assert (maps["within"], maps["within_pixels"]) == ("everywhere", [64])
+
+
 def test_a_file_configures_and_flags_override(cli: Cli, photograph: Path, run_file: Path) -> None:
     answer = cli("--json", "explain", photograph, "--config", run_file, "--trust", "--target", "0", "-o", "out.png")
     assert json.loads(answer.out)["target"] == 0
@@ -146,6 +176,14 @@ def test_photographs_of_every_kind_are_read(
         (["another.png"], "explain takes one image\n  got: "),
         (["--signed=perhaps"], "parameter 'signed' has a value that it cannot take\n  got: 'perhaps'"),
         (["--target", "brid"], "unknown target 'brid'\n  expected: a label of the model\n  next: did you mean 'bird'?"),
+        (["--target", "1,2"], "one target makes one map\n  got: 1,2\n  expected: one class or label"),
+        (["--target", "[0, 1]"], "one target makes one map\n  got: [0, 1]"),
+        (["--set", "explain.target=[0, 1]"], "parameter 'target' has a value that it cannot take\n  got: [0, 1]"),
+        (["--score", "softmax"], "parameter 'score' has a value that it cannot take\n  got: 'softmax'"),
+        (["--within", "here"], "parameter 'within' has a value that it cannot take\n  got: 'here'"),
+        (["--within", "everywhere"], "'within' asks for pixels of the output, and this model's output has none"),
+        (["--target", "norm", "--score", "probability"], "only a class has a probability\n  got: target norm"),
+        (["--model-output", "logits"], "the model returns one output, there is none to choose"),
         (["--target", "3"], "target out of range\n  got: 3\n  expected: 0 … 2, the model has 3 outputs"),
         (["--target", "-1"], "target out of range\n  got: -1"),
         (["--layer", "22"], "the model has no layer '22'\n  where: Sequential\n  next: did you mean '2'?"),

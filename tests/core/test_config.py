@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from xaipipe import InputError, Registry, UsageError
 from xaipipe.config import TABLES, build_config, read_toml, with_settings
@@ -151,6 +152,19 @@ def test_a_misspelt_key_is_placed_and_gets_the_nearest_one(
 )
 def test_a_table_of_the_wrong_kind_is_said(registry: Registry, tables: dict[str, Any], message: str) -> None:
     assert said(registry, EXPLAIN | tables).startswith(message)
+
+
+@pytest.mark.parametrize("targets", [[1, 2], ["tumour"], []])
+def test_a_run_makes_one_map_for_one_target(registry: Registry, targets: list[Any]) -> None:
+    text = said(registry, {"explain": {"method": "saliency", "target": targets}})
+    assert "expected: one target, since a map has one; xaipipe.explain (from Python) takes a list" in text
+    assert "where: [explain] method 'saliency'" in text
+
+
+def test_a_mask_of_some_images_has_no_place_in_a_run(registry: Registry) -> None:
+    mask = torch.ones(4, 5, dtype=torch.bool)
+    text = said(registry, {"explain": {"method": "saliency", "within": mask}})
+    assert "a run explains many tiles\n  got: [explain] within = a mask (4, 5)\n  expected: 'everywhere'" in text
 
 
 def test_a_value_out_of_range_is_placed(registry: Registry) -> None:

@@ -70,9 +70,7 @@ def test_a_callable_that_cuts_the_graph_is_named() -> None:
 
 @pytest.mark.parametrize("broken", BREAKS)
 def test_a_layer_behind_which_the_graph_is_cut_is_refused(broken: Any) -> None:
-    with pytest.raises(
-        UsageError, match=r"does not depend on layer 'block' [\s\S]*next: name another layer, or look for"
-    ):
+    with pytest.raises(UsageError, match=r"does not depend on layer 'block' [\s\S]*next: name another layer"):
         xaipipe.explain(Broken(same, broken), images(2), "gradcam", layer="block")
 
 

@@ -67,7 +67,7 @@ def test_an_output_is_named_by_key_position_or_path(answer: Any, output: int | s
         ((LOGITS,),),
         Answer(LOGITS),
         (LOGITS, None),
-        {"out": [LOGITS, None]},
+        {"out": [LOGITS]},
     ],
 )
 def test_the_only_output_needs_no_name(answer: Any) -> None:
@@ -77,7 +77,11 @@ def test_the_only_output_needs_no_name(answer: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "got", "hint"),
     [
-        ((LOGITS, FEATURES), "0: (2, 3); 1: (2, 8, 4, 4)", "output=0 (in a configuration: [model] output = 0)"),
+        (
+            (LOGITS, FEATURES),
+            "0: (2, 3); 1: (2, 8, 4, 4)",
+            "output=0; file: [model] output = 0; flag: --model-output 0",
+        ),
         ({"logits": LOGITS, "aux": [AUX, AUX]}, "logits: (2, 3); aux.0: (2, 3); aux.1: (2, 3)", 'output="logits"'),
         (Pair(LOGITS, FEATURES), "logits: (2, 3); features: (2, 8, 4, 4)", 'output="logits"'),
         (Answer(LOGITS, hidden=(AUX,)), "logits: (2, 3); hidden.0: (2, 3)", 'output="logits"'),
@@ -149,7 +153,7 @@ def test_only_what_is_chosen_is_checked(tiny: nn.Module, images: Tensor) -> None
     assert xaipipe.explain(wrapped, images, "saliency", output=0).scores.isfinite().all()
     with pytest.raises(xaipipe.InputError, match="NaN or infinity"):
         xaipipe.explain(wrapped, images, "saliency", output=1)
-    with pytest.raises(xaipipe.InputError, match=r"no gradient\n  got: torch\.int64"):
+    with pytest.raises(xaipipe.InputError, match="has no gradient"):
         xaipipe.explain(wrapped, images, "saliency", output=2)
 
 

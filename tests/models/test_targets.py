@@ -81,6 +81,11 @@ def test_similarity_is_the_cosine(reference: torch.Tensor) -> None:
         torch.testing.assert_close(Similarity(reference)(outputs)[image], expected)
 
 
+def test_similarity_does_not_overflow_half_precision() -> None:
+    large = torch.full((2, 4096), 100.0, dtype=torch.float16)
+    assert Similarity(large[0])(large).tolist() == [1.0, 1.0]
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
@@ -96,11 +101,25 @@ def test_a_reference_that_is_none_is_refused(reference: Any, message: str) -> No
         Similarity(reference)
 
 
+def test_references_are_told_apart_by_their_text() -> None:
+    """Long tensors are shortened in theirs, and settings are compared as text."""
+    first, second = torch.ones(5000), torch.ones(5000)
+    second[2500] += 1e-6
+    assert str(Similarity(first)) == str(Similarity(first.clone()))
+    assert str(Similarity(first)) != str(Similarity(second))
+
+
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        (torch.ones(2, 4), r"does not fit the model's output\n  got: \(3,\)\n  expected: \(4,\) or \(2, 4\)"),
-        (torch.ones(2, 3, 5), r"does not fit the model's output\n  got: \(3,\)\n  expected: an output \[N, D\]"),
+        (
+            torch.ones(2, 4),
+            r"does not fit the model's output\n  got: \(3,\)\n[\s\S]*where: an output of shape \(2, 4\)",
+        ),
+        (
+            torch.ones(2, 3, 5),
+            r"does not fit the model's output\n  got: \(3,\)\n  expected: that of the output \[N, D\]",
+        ),
     ],
 )
 def test_a_reference_of_another_size_is_refused(outputs: torch.Tensor, message: str) -> None:

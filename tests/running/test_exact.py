@@ -102,6 +102,34 @@ def test_half_precision_runs(slide: Path, tmp_path: Path) -> None:
     assert np.corrcoef(got.ravel(), want.ravel())[0, 1] > 0.99
 
 
+@pytest.mark.parametrize("method", ["saliency", "gradcam"])
+def test_a_probability_is_that_of_the_whole_image(slide: Path, tmp_path: Path, method: str) -> None:
+    net, asked = made(LOCAL["strided"]), {**METHODS[method], "score": "probability"}
+    got = tiled(net, slide, tmp_path / "out.zarr", tables(asked))
+    assert difference(got, whole(net, asked)) < 1e-12
+    assert difference(got, whole(net, METHODS[method])) > 0.1
+
+
+def test_one_of_several_outputs_is_that_of_the_whole_image(slide: Path, tmp_path: Path) -> None:
+    net = made(LOCAL["strided"])
+    both = Both(net)
+    xaipipe.Pipeline(tables(METHODS["saliency"]), model=xaipipe.Model.of(both, output="scores")).run(
+        slide, tmp_path / "out.zarr"
+    )
+    got = zarr.open_group(tmp_path / "out.zarr", mode="r")["heatmap/0"][:]
+    assert difference(got, whole(net, METHODS["saliency"])) < 1e-12
+
+
+class Both(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        scores = self.net(x)
+        return {"twice": 2 * scores, "scores": scores}
+
+
 @pytest.mark.parametrize("name", NOT_LOCAL)
 def test_what_cannot_be_exact_is_refused_by_the_operators_name(slide: Path, tmp_path: Path, name: str) -> None:
     build, operator = NOT_LOCAL[name]

@@ -93,6 +93,28 @@ def test_background_is_skipped_and_stays_nan(tmp_path: Path) -> None:
     assert np.isnan(heat[32:, 32:]).all()
 
 
+class RedPixels(RedFinder):
+    """A segmentation: what RedFinder sees of each cell, and nothing for the other class."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.find(x) - torch.tensor([0.0, 0.05])[:, None, None]
+
+
+def test_a_segmentation_is_explained_where_it_gives_the_class(slide: Path, tmp_path: Path) -> None:
+    """A tile without the class has an empty map, and does not end the run."""
+    explain = {"explain": {"method": "saliency", "target": "red"}}
+    xaipipe.Pipeline({**tables(), **explain}, model=RedPixels()).run(slide, tmp_path / "out.zarr")
+    values = zarr.open_group(tmp_path / "out.zarr", mode="r")["heatmap/0"][:]
+    heat = np.abs(values).sum(axis=0)
+    assert heat.max() > 0
+    at_discs = [heat[y - 4 : y + 5, x - 4 : x + 5].max() > 0 for y, x in CENTRES]
+    assert all(at_discs)
+    reach = np.ones_like(heat, dtype=bool)
+    for y, x in CENTRES:
+        reach[max(y - 9, 0) : y + 10, max(x - 9, 0) : x + 10] = False
+    assert not heat[reach].any()
+
+
 def test_two_runs_write_the_same_bytes(slide: Path, tmp_path: Path) -> None:
     def content(root: Path) -> dict[str, bytes]:
         return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}

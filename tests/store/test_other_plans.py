@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.running.slides import RedFinder, dotted, tables, write_tiled
 from tests.store.runs import CENTRES, CHAIN, content, pipeline, write_slide
-from xaipipe import InputError, Pipeline, UsageError
+from xaipipe import InputError, Model, Pipeline, UsageError
 from xaipipe_store.ledger import Ledger, ledger_path
 
 
@@ -49,6 +49,19 @@ def test_another_slide_under_the_same_name_is_refused(tmp_path: Path) -> None:
     write_tiled(slide, dotted(240, 200, CENTRES[1:]))
     with pytest.raises(UsageError, match=r"slide\.fingerprint was"):
         pipeline().run(slide, output, resume=True)
+
+
+class TwoHeads(RedFinder):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores = super().forward(x)
+        return scores, -scores
+
+
+def test_another_output_of_the_model_is_refused(tmp_path: Path) -> None:
+    slide, model = write_slide(tmp_path), TwoHeads()
+    Pipeline(tables(), model=Model.of(model, output=0)).run(slide, tmp_path / "out.zarr")
+    with pytest.raises(UsageError, match=r"model\.output was 0, is 1"):
+        Pipeline(tables(), model=Model.of(model, output=1)).run(slide, tmp_path / "out.zarr", resume=True)
 
 
 class Shaky(RedFinder):

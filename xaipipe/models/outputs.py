@@ -37,7 +37,7 @@ def _only(answer: Any, prefix: str, source: str) -> Any:
         got=_listed(held),
         expected="one of them",
         where=source,
-        hint=f"choose one, such as output={value} (in a configuration: [model] output = {value})",
+        hint=f"choose one, such as output={value}; file: [model] output = {value}; flag: --model-output {first}",
     )
 
 

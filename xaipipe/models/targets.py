@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from numbers import Integral
 from typing import Annotated, Any, Literal, get_args
 
@@ -52,7 +53,7 @@ Within = Annotated[
 """Where a segmentation is asked: 'everywhere', (from Python) a mask, or None for the pixels given to the class."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Similarity:
     """A target for models that embed: the cosine between the output [N, D] and a reference [D] or [N, D].
 
@@ -64,23 +65,28 @@ class Similarity:
     def __post_init__(self) -> None:
         reference = self.reference
         fits = isinstance(reference, Tensor) and reference.ndim in (1, 2) and reference.is_floating_point()
-        if not fits or not bool(reference.detach().abs().sum(dim=-1).isfinite().all()):
+        if not fits or not bool(reference.isfinite().all()):
             got = f"{tuple(reference.shape)} {reference.dtype}" if isinstance(reference, Tensor) else reference
             raise UsageError("the reference is not an embedding", got=got, expected="finite numbers [D] or [N, D]")
         if not bool(reference.detach().any(dim=-1).all()):
             raise UsageError("the reference has no direction", got="an embedding of zeros")
 
+    def __repr__(self) -> str:
+        """Names the reference by its content: a result's settings tell one from another."""
+        digest = sha256(self.reference.detach().double().cpu().contiguous().numpy().tobytes()).hexdigest()
+        return f"Similarity(reference {tuple(self.reference.shape)}, sha256 {digest[:16]})"
+
     def __call__(self, outputs: Tensor) -> Tensor:
-        reference = self.reference.detach().to(outputs.device, outputs.dtype)
+        wide = torch.promote_types(outputs.dtype, torch.float32)  # a sum of many squares is too much for float16
+        reference = self.reference.detach().to(outputs.device, wide)
         if outputs.ndim != 2 or reference.shape not in (outputs.shape[1:], outputs.shape):
             raise InputError(
                 "the reference does not fit the model's output",
                 got=tuple(reference.shape),
-                expected=f"({outputs.shape[-1]},) or {tuple(outputs.shape)}"
-                if outputs.ndim == 2
-                else "an output [N, D]",
+                expected="that of the output [N, D], or [D]",
+                where=f"an output of shape {tuple(outputs.shape)}",
             )
-        return F.cosine_similarity(outputs, reference.expand_as(outputs), dim=1)
+        return F.cosine_similarity(outputs.to(wide), reference.expand_as(outputs), dim=1).to(outputs.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
