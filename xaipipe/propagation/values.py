@@ -37,9 +37,9 @@ class Values:
         """What a tensor stands for now."""
         if not self._written:
             return tensor
-        owner, new = getattr(tensor, _NOW, (None, None))
-        if owner is self and isinstance(new, Tensor):
-            return self.current(new)
+        now: tuple[Values, Tensor] | None = getattr(tensor, _NOW, None)
+        if now is not None and now[0] is self:
+            return self.current(now[1])
         view = self._view(tensor)
         if view is None:
             return tensor
