@@ -6,11 +6,9 @@
 namespace xai::lrp {
 namespace {
 
-// The c of the floor c * u * |z_plus|; alpha_beta_shares.h says what it is for.
-constexpr int roundoffs_in_floor = 4;
-
+// What z - z_plus is not known better than, as a part of z_plus; alpha_beta_shares.h says how it was found.
 template <typename Value>
-constexpr double unit_roundoff = sizeof(Value) == 8 ? 0x1p-53 : sizeof(Value) == 4 ? 0x1p-24 : 0x1p-8;
+constexpr double floor_of = sizeof(Value) == 8 ? 0x1p-50 : sizeof(Value) == 4 ? 0x1p-21 : 0x1p-7;
 
 struct AlphaBetaShares {
     static constexpr ElementwiseOp about{
@@ -25,7 +23,7 @@ struct AlphaBetaShares {
 
     template <typename Value, typename Real = Computed<Value>>
     XAI_HOST_DEVICE static Values<Real, 2> element(Real relevance, Real z, Real z_plus, const Parameters<Value>& p) {
-        constexpr Real floor = static_cast<Real>(roundoffs_in_floor * unit_roundoff<Value>);
+        constexpr Real floor = static_cast<Real>(floor_of<Value>);
         const Real difference = z - z_plus;
         const Real z_minus = difference > Real(0) ? Real(0) : difference;  // a NaN stays one
         const Real magnitude = z_plus < Real(0) ? -z_plus : z_plus;

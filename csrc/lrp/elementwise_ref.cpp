@@ -33,11 +33,11 @@ int xai_stabilised_divide_ref(const xai_elementwise* call) {
 }
 
 int xai_alpha_beta_shares_ref(const xai_elementwise* call) {
-    const double unit_roundoff = call->dtype == XAI_F64 ? 0x1p-53 : call->dtype == XAI_F32 ? 0x1p-24 : 0x1p-8;
+    const double roundoffs = call->dtype == XAI_F64 ? 8 * 0x1p-53 : call->dtype == XAI_F32 ? 8 * 0x1p-24 : 2 * 0x1p-8;
     return define_elementwise<AlphaBetaShares>(*call, [=](const auto& inputs, const auto& parameters, auto& outputs) {
         const auto [relevance, z, z_plus] = inputs;
         const auto [alpha, beta, eps] = parameters;
-        const auto floor = static_cast<std::decay_t<decltype(z)>>(4 * unit_roundoff) * std::abs(z_plus);
+        const auto floor = static_cast<std::decay_t<decltype(z)>>(roundoffs) * std::abs(z_plus);
         outputs[0] = alpha * relevance / stabilised(z_plus, eps);
         outputs[1] = beta * relevance / (negative_part(z - z_plus) - eps - floor);
     });

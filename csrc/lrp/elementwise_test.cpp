@@ -59,9 +59,9 @@ void divides() {
 
 void shares_alpha_beta() {
     const auto ref = xai_alpha_beta_shares_ref;
-    agrees({ref, {3, 1, 3}, {2, 1, 1}, {1.5f, 3 / (-3 - 0x1.8p-21f)}, 2});  // 6 / 4; floor: 4 u · 3
-    agrees({ref, {1, 2, 2}, {2, 1, 0}, {1, -0x1p21f}, 2});               // nothing negative: the floor, 4 u · 2
-    agrees({ref, {1, 3, 2}, {2, 1, 0}, {1, -0x1p21f}, 2});               // more than all that is positive: as nothing
+    agrees({ref, {3, 1, 3}, {2, 1, 1}, {1.5f, 3 / (-3 - 0x1.8p-20f)}, 2});  // 6 / 4; floor: 8 u · 3
+    agrees({ref, {1, 2, 2}, {2, 1, 0}, {1, -0x1p20f}, 2});               // nothing negative: the floor, 8 u · 2
+    agrees({ref, {1, 3, 2}, {2, 1, 0}, {1, -0x1p20f}, 2});               // more than all that is positive: as nothing
     agrees({ref, {1, 0, 0}, {2, 1, 0.5}, {4, -2}, 2});                   // no contributions at all
     agrees({ref, {1, NAN, 2}, {2, 1, 0}, {1, NAN}, 2});
 }

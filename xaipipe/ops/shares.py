@@ -36,10 +36,10 @@ def alpha_beta_shares(
     `z` is the sum of an output's contributions, `z_plus` that of the positive ones, and z_minus = min(z − z_plus, 0):
 
         s_plus  = alpha·relevance / (z_plus + eps·sign(z_plus))
-        s_minus = beta·relevance / (z_minus − eps − 4u·|z_plus|)
+        s_minus = beta·relevance / (z_minus − eps − floor·|z_plus|)
 
-    Input i then receives x_i·(W₊ᵀ s_plus − W₋ᵀ s_minus)_i. u is the unit roundoff of the tensors' dtype: z − z_plus
-    is not known better than that, and dividing by the error alone would multiply relevance out of nothing.
+    Input i then receives x_i·(W₊ᵀ s_plus − W₋ᵀ s_minus)_i. floor is 2⁻²¹ in float32, 2⁻⁵⁰ in float64 and 2⁻⁷ in
+    bfloat16: z − z_plus is not known better, and dividing by its error alone would make relevance out of nothing.
     Types, layouts and axes for targets as in `stabilised_divide`. Not differentiable.
 
     Reference: Bach et al., PLOS ONE 10(7), 2015.
