@@ -2,15 +2,27 @@
 
 #include <cinttypes>
 #include <cmath>
+#include <limits>
 
 #include "common/dtype.h"
 #include "common/status.h"
 
 namespace xai {
 
-int check_count(std::int64_t n) {
-    if (n < 0) {
-        return fail(XAI_INVALID_ARGUMENT, "n: got %" PRId64 ", expected 0 or more elements", n);
+int check_at_least(const char* name, std::int64_t value, std::int64_t least) {
+    if (value < least) {
+        return fail(XAI_INVALID_ARGUMENT, "%s: got %" PRId64 ", expected %" PRId64 " or more", name, value, least);
+    }
+    return XAI_OK;
+}
+
+int check_product(std::initializer_list<std::int64_t> factors) {
+    std::int64_t room = std::numeric_limits<std::int64_t>::max() / 16;
+    for (const std::int64_t factor : factors) {
+        if (factor > room) {
+            return fail(XAI_INVALID_ARGUMENT, "sizes: got more elements than memory has addresses, expected fewer");
+        }
+        room /= factor > 0 ? factor : 1;
     }
     return XAI_OK;
 }

@@ -3,12 +3,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 namespace xai {
 
 constexpr int max_threads = 1024;
 
-int check_count(std::int64_t n);
+int check_at_least(const char* name, std::int64_t value, std::int64_t least);
+// That the product of numbers that are not negative leaves room for offsets in bytes.
+int check_product(std::initializer_list<std::int64_t> factors);
 int check_threads(int num_threads);
 // Null is allowed for an empty array.
 int check_pointer(const char* name, const void* pointer, std::int64_t n, std::size_t alignment);

@@ -14,16 +14,12 @@ constexpr std::int64_t grain = 32768;
 // Inputs that are not repeated stay in the cache from one repeat to the next.
 constexpr std::int64_t block = 2048;
 
-ElementwiseLoops::Loop* loop_for(const ElementwiseLoops& loops, int dtype) {
-    return dtype == XAI_F32 ? loops.f32 : dtype == XAI_F64 ? loops.f64 : loops.bf16;
-}
-
 // Elements [begin, end) of one repeat.
 struct Span {
     std::int64_t repeat, begin, end;
 };
 
-void run(const ElementwiseOp& op, ElementwiseLoops::Loop* loop, const xai_elementwise& call, const Span& span) {
+void run(const ElementwiseOp& op, ElementwiseLoop* loop, const xai_elementwise& call, const Span& span) {
     const auto size = static_cast<std::int64_t>(element_size(call.dtype));
     const std::int64_t first = span.begin * size;
     const std::int64_t first_repeated = first + span.repeat * call.n * size;
@@ -47,7 +43,7 @@ int run_elementwise(const ElementwiseOp& op, const ElementwiseLoops& loops, cons
     if (status != XAI_OK || call.n == 0) {
         return status;
     }
-    const auto loop = loop_for(loops, call.dtype);
+    const auto loop = loops.of(call.dtype);
     const std::int64_t length = call.repeats == 1 ? call.n : block;
     const std::int64_t least = std::max<std::int64_t>(grain / call.repeats, range_multiple);
     parallel_ranges(call.n, least, num_threads, [&](std::int64_t begin, std::int64_t end) {

@@ -10,8 +10,8 @@
 
 #include <utility>
 
-#include "common/bf16.h"
 #include "common/elementwise_op.h"
+#include "common/numbers.h"
 
 namespace xai {
 namespace {
@@ -21,31 +21,8 @@ struct Values {
     Real at[count];
 };
 
-template <typename Value>
-struct ComputedIn {
-    using Real = Value;
-};
-template <>
-struct ComputedIn<bf16> {
-    using Real = float;
-};
-template <typename Value>
-using Computed = typename ComputedIn<Value>::Real;
-
 template <int count>
 using Indices = std::make_integer_sequence<int, count>;
-
-XAI_HOST_DEVICE static inline float load(float value) { return value; }
-XAI_HOST_DEVICE static inline double load(double value) { return value; }
-XAI_HOST_DEVICE static inline float load(bf16 value) { return to_float(value); }
-
-XAI_HOST_DEVICE static inline void store(float& target, float value) {
-    target = value != value ? __builtin_nanf("") : value;
-}
-XAI_HOST_DEVICE static inline void store(double& target, double value) {
-    target = value != value ? __builtin_nan("") : value;
-}
-XAI_HOST_DEVICE static inline void store(bf16& target, float value) { target = to_bf16(value); }
 
 template <typename Op, typename Value, int... index>
 typename Op::template Parameters<Value> parameters_from(const double* values, std::integer_sequence<int, index...>) {

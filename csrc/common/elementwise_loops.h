@@ -7,13 +7,9 @@
 
 namespace xai {
 
-// What crosses from the per-ISA files to the driver: plain functions, one a dtype.
-struct ElementwiseLoops {
-    using Loop = void(const void* const* inputs, void* const* outputs, std::int64_t n, const double* parameters);
-    Loop* f32;
-    Loop* f64;
-    Loop* bf16;
-};
+// What crosses from the per-ISA files to the driver.
+using ElementwiseLoop = void(const void* const* inputs, void* const* outputs, std::int64_t n, const double* parameters);
+using ElementwiseLoops = PerDtype<ElementwiseLoop>;
 
 namespace {
 

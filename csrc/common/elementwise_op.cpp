@@ -1,26 +1,12 @@
 #include "common/elementwise_op.h"
 
-#include <cinttypes>
 #include <cstddef>
-#include <limits>
 
 #include "common/checks.h"
 
 namespace {
 
 using xai::ElementwiseOp;
-
-int check_repeats(std::int64_t n, std::int64_t repeats) {
-    if (repeats < 1) {
-        return xai::fail(XAI_INVALID_ARGUMENT, "repeats: got %" PRId64 ", expected 1 or more", repeats);
-    }
-    // Leaves room for offsets in bytes.
-    if (n > std::numeric_limits<std::int64_t>::max() / 16 / repeats) {
-        return xai::fail(XAI_INVALID_ARGUMENT, "n: got %" PRId64 " elements repeated %" PRId64 " times, expected fewer", n,
-                         repeats);
-    }
-    return XAI_OK;
-}
 
 int check_parameter(const ElementwiseOp::Parameter& parameter, double value, bool in_double) {
     const double rounded = in_double ? value : static_cast<double>(static_cast<float>(value));
@@ -43,8 +29,9 @@ int check_arrays(const ElementwiseOp& op, const xai_elementwise& call, std::size
 
 int xai::check_elementwise(const ElementwiseOp& op, const xai_elementwise& call) {
     int status = check_dtype(call.dtype);
-    status = status == XAI_OK ? check_count(call.n) : status;
-    status = status == XAI_OK ? check_repeats(call.n, call.repeats) : status;
+    status = status == XAI_OK ? check_at_least("n", call.n, 0) : status;
+    status = status == XAI_OK ? check_at_least("repeats", call.repeats, 1) : status;
+    status = status == XAI_OK ? check_product({call.n, call.repeats}) : status;
     for (int i = 0; status == XAI_OK && i < op.parameter_count; ++i) {
         status = check_parameter(op.parameters[i], call.parameters[i], call.dtype == XAI_F64);
     }

@@ -2,17 +2,9 @@
 // sizes, repeats, offsets and parameters drawn at random; and checks what it refuses.
 #pragma once
 
-#include <cmath>
-#include <cstring>
-#include <limits>
-#include <memory>
-
-#include "common/bf16.h"
 #include "common/elementwise_op.h"
-#include "common/testing.h"
-#if XAIPIPE_HAS_CUDA
-#include "common/testing_cuda.h"
-#endif
+#include "common/testing_device.h"
+#include "common/testing_numbers.h"
 
 namespace xai::testing {
 
@@ -24,34 +16,6 @@ struct ElementwiseFunctions {
     int (*cuda)(const xai_elementwise*, int, void*);
 };
 
-inline std::uint16_t bits_of(std::uint16_t, float value) { return to_bf16(value).bits; }
-inline std::uint32_t bits_of(std::uint32_t, float value) {
-    std::uint32_t bits;
-    std::memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-inline std::uint64_t bits_of(std::uint64_t, float value) {
-    const bool smallest = std::abs(value) == std::numeric_limits<float>::denorm_min();
-    const double wide = smallest ? std::copysign(std::numeric_limits<double>::denorm_min(), value)
-                                 : static_cast<double>(value);
-    std::uint64_t bits;
-    std::memcpy(&bits, &wide, sizeof bits);
-    return bits;
-}
-
-// Half random bits (so any number at all, NaNs with payloads among them), half numbers that matter.
-template <typename Bits>
-Bits random_number(std::mt19937_64& random) {
-    constexpr float tiny = std::numeric_limits<float>::denorm_min();
-    constexpr float huge = std::numeric_limits<float>::max();
-    constexpr float infinity = std::numeric_limits<float>::infinity();
-    constexpr float values[] = {0.0f, -0.0f, 1.0f, -1.0f, 0.3f,     -1e-3f,    2.0f,
-                                tiny, -tiny, huge, -huge, infinity, -infinity, NAN};
-    const std::uint64_t bits = random();
-    return bits % 2 != 0 ? static_cast<Bits>(bits >> 3)
-                         : bits_of(Bits{}, values[(bits >> 1) % (sizeof values / sizeof *values)]);
-}
-
 // A call with memory of its own.
 template <typename Bits>
 class ElementwiseCase {
@@ -61,9 +25,7 @@ public:
         : op_(op), call_{dtype, static_cast<std::int64_t>(n), static_cast<std::int64_t>(repeats), {}, {}, {}} {
         for (int i = 0; i < op.about.input_count; ++i) {
             inputs_.emplace_back(op.about.inputs[i].repeated ? n * repeats : n, random() % 17);
-            for (std::size_t k = 0; k < inputs_.back().size(); ++k) {
-                inputs_.back().data()[k] = random_number<Bits>(random);
-            }
+            fill(inputs_.back(), random);
         }
         for (int i = 0; i < op.about.output_count; ++i) {
             expected_.emplace_back(n * repeats, std::size_t{0});
@@ -78,13 +40,10 @@ public:
 
     void run(bool with_cuda) {
         check(op_.ref(&with(expected_)) == XAI_OK, name("reference"));
-        for (const std::string& isa : isas_available()) {
-            check(xai_set_isa(isa.c_str()) == XAI_OK, isa);
-            for (int threads : {1, 2, 3, 7}) {
-                compare(op_.cpu(&with(outputs_), threads), isa + " with " + std::to_string(threads) + " threads");
-            }
-            run_in_place(isa + " in place");
-        }
+        on_every_cpu([&](int threads, const std::string& by) {
+            compare(op_.cpu(&with(outputs_), threads), by);
+            run_in_place(threads, by + ", in place");
+        });
 #if XAIPIPE_HAS_CUDA
         if (with_cuda) {
             run_cuda(0);
@@ -118,7 +77,7 @@ private:
     }
 
     // The first output takes the place of the first repeated input.
-    void run_in_place(const std::string& by) {
+    void run_in_place(int threads, const std::string& by) {
         int repeated = 0;
         while (!op_.about.inputs[repeated].repeated) {
             ++repeated;
@@ -126,26 +85,21 @@ private:
         xai_elementwise& call = with(outputs_);
         std::copy_n(inputs_[static_cast<std::size_t>(repeated)].data(), outputs_[0].size(), outputs_[0].data());
         call.inputs[repeated] = outputs_[0].data();
-        compare(op_.cpu(&call, 1), by);
+        compare(op_.cpu(&call, threads), by);
     }
 
 #if XAIPIPE_HAS_CUDA
     void run_cuda(std::size_t offset) {
-        std::vector<std::unique_ptr<DeviceBytes>> inputs, outputs;
+        DeviceArrays device(offset);
         xai_elementwise call = call_;
         for (std::size_t i = 0; i < inputs_.size(); ++i) {
-            inputs.push_back(std::make_unique<DeviceBytes>(inputs_[i].size() * sizeof(Bits), offset));
-            inputs.back()->from_host(inputs_[i].data());
-            call.inputs[i] = inputs.back()->data();
+            call.inputs[i] = device.copy_of(inputs_[i]);
         }
         for (std::size_t i = 0; i < outputs_.size(); ++i) {
-            outputs.push_back(std::make_unique<DeviceBytes>(outputs_[i].size() * sizeof(Bits), offset));
-            call.outputs[i] = outputs.back()->data();
+            call.outputs[i] = device.copy_of(outputs_[i]);
         }
         const int status = op_.cuda(&call, 0, nullptr);
-        for (std::size_t i = 0; i < outputs_.size(); ++i) {
-            outputs[i]->to_host(outputs_[i].data());
-        }
+        device.copy_back(outputs_);
         compare(status, "CUDA");
     }
 #endif
@@ -153,10 +107,7 @@ private:
     void compare(int status, const std::string& by) {
         check(status == XAI_OK, name(by) + ": " + xai_last_error());
         for (std::size_t i = 0; i < outputs_.size(); ++i) {
-            const std::size_t bytes = outputs_[i].size() * sizeof(Bits);
-            const bool same = bytes == 0 || std::memcmp(outputs_[i].data(), expected_[i].data(), bytes) == 0;
-            check(same, name(by) + ": bits of " + op_.about.outputs[i] + " differ from the reference");
-            std::fill_n(outputs_[i].data(), outputs_[i].size(), Bits{0x5a});
+            check_same_bits(outputs_[i], expected_[i], name(by) + ", " + op_.about.outputs[i]);
         }
     }
 
@@ -179,12 +130,6 @@ inline void fuzz_elementwise(const ElementwiseFunctions& op, bool with_cuda, std
     fuzz_elementwise<std::uint32_t>(op, XAI_F32, with_cuda, random);
     fuzz_elementwise<std::uint64_t>(op, XAI_F64, with_cuda, random);
     fuzz_elementwise<std::uint16_t>(op, XAI_BF16, with_cuda, random);
-}
-
-inline void refuses(int status, const std::string& words) {
-    check(status == XAI_INVALID_ARGUMENT, "not refused: " + words);
-    check(std::string(xai_last_error()).find(words) != std::string::npos,
-          std::string(xai_last_error()) + " does not say: " + words);
 }
 
 // Every array and every parameter of the op, one after another.
@@ -222,18 +167,6 @@ inline void refuses_broken_preconditions(const ElementwiseFunctions& op) {
     refuses(op.cpu(&good, 0), "num_threads: got 0");
     const xai_elementwise empty{XAI_F32, 0, 1, {}, {}, {}};
     check(op.cpu(&empty, 1) == XAI_OK, std::string(op.name) + ": null pointers of empty arrays");
-}
-
-// Whether there is a device to compare with, and says so.
-inline bool has_cuda_device() {
-#if XAIPIPE_HAS_CUDA
-    const std::string reason = reason_to_skip_cuda();
-    std::printf("CUDA: %s\n", reason.empty() ? "compared" : ("skipped, " + reason).c_str());
-    return reason.empty();
-#else
-    std::printf("CUDA: not in this build\n");
-    return false;
-#endif
 }
 
 }  // namespace xai::testing

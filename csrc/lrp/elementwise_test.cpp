@@ -110,8 +110,5 @@ int main() {
         xai::testing::refuses_broken_preconditions(op);
         xai::testing::fuzz_elementwise(op, with_cuda, random);
     }
-    for (const std::string& isa : xai::testing::isas_available()) {
-        std::printf("CPU: compared %s\n", isa.c_str());
-    }
-    return xai::testing::failures == 0 ? 0 : 1;
+    return xai::testing::finish();
 }

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from xaipipe.ops._library import DTYPE_CODES
+from xaipipe.ops import _library
 
 
 def require_tensors(op: str, **tensors: object) -> None:
@@ -39,7 +39,7 @@ def refuse_gradients(op: str, **tensors: Tensor) -> None:
 def require_same_kind(op: str, **tensors: Tensor) -> None:
     """Dense, of one dtype that kernels know, on one device: kernels do not promote."""
     (first_name, first), *others = tensors.items()
-    if first.dtype not in DTYPE_CODES:
+    if first.dtype not in _library.DTYPE_CODES:
         raise TypeError(
             f"{op}: got {first_name} of {first.dtype}, expected float32, float64 or bfloat16; "
             "convert the tensors with .float()"
@@ -85,7 +85,7 @@ def require_repeats(op: str, of_name: str, of: Tensor, **tensors: Tensor) -> Non
 
 def require_parameter(op: str, name: str, value: float, dtype: torch.dtype, least: float | None) -> None:
     """Finite in the type that kernels compute in, and not below `least`."""
-    computed_in = torch.float64 if dtype == torch.float64 else torch.float32
+    computed_in = _library.computed_in(dtype)
     largest = torch.finfo(computed_in).max
     lowest = -largest if least is None else least
     if not lowest <= value <= largest:

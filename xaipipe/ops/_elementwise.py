@@ -122,8 +122,8 @@ def _batched(
     at = 0
     if any(dims[name] is not None for name in shared):
         at = _axes(repeated, dims) - _axes(shared, dims)
-        shared = {name: _with_batch(tensor, dims[name], 0, size) for name, tensor in shared.items()}
-    repeated = {name: _with_batch(tensor, dims[name], at, size) for name, tensor in repeated.items()}
+        shared = {name: _library.with_batch(tensor, dims[name], 0, size) for name, tensor in shared.items()}
+    repeated = {name: _library.with_batch(tensor, dims[name], at, size) for name, tensor in repeated.items()}
     tensors = repeated | shared
     return [*(tensors[name] for name in op.tensors), *parameters], at
 
@@ -132,9 +132,3 @@ def _axes(tensors: dict[str, Tensor], dims: dict[str, int | None]) -> int:
     """Axes of the first tensor, that of the batch not counted."""
     name, tensor = next(iter(tensors.items()))
     return tensor.dim() - (dims[name] is not None)
-
-
-def _with_batch(tensor: Tensor, dim: int | None, at: int, size: int) -> Tensor:
-    if dim is not None:
-        return tensor.movedim(dim, at)
-    return tensor.unsqueeze(at).expand(*tensor.shape[:at], size, *tensor.shape[at:])

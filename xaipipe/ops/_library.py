@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 NAMESPACE = "xaipipe"
 _MOST_THREADS = 1024  # the most that kernels take
@@ -65,3 +66,14 @@ def runner(name: str, device: torch.device) -> tuple[Callable[..., None], tuple[
         )
     stream = torch.cuda.current_stream(device).cuda_stream
     return getattr(kernels(), f"{name}_cuda"), (device.index, stream)
+
+
+def with_batch(tensor: Tensor, dim: int | None, at: int, size: int) -> Tensor:
+    """For vmap rules: the axis of the batch moved to `at`, or made there."""
+    if dim is not None:
+        return tensor.movedim(dim, at)
+    return tensor.unsqueeze(at).expand(*tensor.shape[:at], size, *tensor.shape[at:])
+
+
+def computed_in(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
