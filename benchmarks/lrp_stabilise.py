@@ -70,10 +70,10 @@ def agreement(got: Tensor, expected: Tensor) -> str:
 
 def kernel_into(out: Tensor, relevance: Tensor, z: Tensor) -> Callable[[], None]:
     """The kernel without torch's dispatch and without fresh memory for the result."""
-    run, place = _library._runner("stabilised_divide", out.device)
-    addresses = [tensor.data_ptr() for tensor in (relevance, z, out)]
-    code = _library._DTYPE_CODES[out.dtype]
-    return lambda: run(code, *addresses, out.numel(), EPS, *place)
+    run, place = _library.runner("stabilised_divide", out.device)
+    inputs, outputs = [relevance.data_ptr(), z.data_ptr()], [out.data_ptr()]
+    code = _library.DTYPE_CODES[out.dtype]
+    return lambda: run(code, inputs, outputs, out.numel(), 1, [EPS], *place)
 
 
 def rows(size: int, dtype: torch.dtype, device: str) -> Iterator[str]:

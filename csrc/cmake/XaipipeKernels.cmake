@@ -1,6 +1,8 @@
 # The static library that holds every op, and the function that adds one.
 add_library(xaipipe_kernels STATIC
     csrc/common/checks.cpp
+    csrc/common/elementwise_cpu.cpp
+    csrc/common/elementwise_op.cpp
     csrc/common/isa.cpp
     csrc/common/status.cpp
 )

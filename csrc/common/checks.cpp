@@ -2,14 +2,27 @@
 
 #include <cinttypes>
 #include <cmath>
+#include <limits>
 
+#include "common/dtype.h"
 #include "common/status.h"
 
 namespace xai {
 
-int check_count(std::int64_t n) {
-    if (n < 0) {
-        return fail(XAI_INVALID_ARGUMENT, "n: got %" PRId64 ", expected 0 or more elements", n);
+int check_at_least(const char* name, std::int64_t value, std::int64_t least) {
+    if (value < least) {
+        return fail(XAI_INVALID_ARGUMENT, "%s: got %" PRId64 ", expected %" PRId64 " or more", name, value, least);
+    }
+    return XAI_OK;
+}
+
+int check_product(std::initializer_list<std::int64_t> factors) {
+    std::int64_t room = std::numeric_limits<std::int64_t>::max() / 16;
+    for (const std::int64_t factor : factors) {
+        if (factor > room) {
+            return fail(XAI_INVALID_ARGUMENT, "sizes: got more elements than memory has addresses, expected fewer");
+        }
+        room /= factor > 0 ? factor : 1;
     }
     return XAI_OK;
 }
@@ -32,15 +45,28 @@ int check_pointer(const char* name, const void* pointer, std::int64_t n, std::si
     return XAI_OK;
 }
 
-int check_epsilon(double eps, double rounded) {
-    if (!(eps >= 0.0) || !std::isfinite(rounded)) {
-        return fail(XAI_INVALID_ARGUMENT, "eps: got %g, expected 0 or more and finite in the type computed in", eps);
+int check_dtype(int dtype) {
+    if (dtype == XAI_F32 || dtype == XAI_F64 || dtype == XAI_BF16) {
+        return XAI_OK;
+    }
+    return fail(XAI_INVALID_ARGUMENT, "dtype: got code %d, expected 0 (float32), 1 (float64) or 2 (bfloat16)", dtype);
+}
+
+std::size_t element_size(int dtype) { return dtype == XAI_F64 ? 8 : dtype == XAI_F32 ? 4 : 2; }
+
+int check_finite(const char* name, double value, double rounded) {
+    if (!std::isfinite(rounded)) {
+        return fail(XAI_INVALID_ARGUMENT, "%s: got %g, expected a number finite in the type computed in", name, value);
     }
     return XAI_OK;
 }
 
-int unknown_dtype(int dtype) {
-    return fail(XAI_INVALID_ARGUMENT, "dtype: got code %d, expected 0 (float32), 1 (float64) or 2 (bfloat16)", dtype);
+int check_not_negative(const char* name, double value, double rounded) {
+    if (!(value >= 0.0) || !std::isfinite(rounded)) {
+        return fail(XAI_INVALID_ARGUMENT, "%s: got %g, expected 0 or more and finite in the type computed in", name,
+                    value);
+    }
+    return XAI_OK;
 }
 
 }  // namespace xai

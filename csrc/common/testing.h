@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/isa.h"
+#include "common/status.h"
 
 namespace xai::testing {
 
@@ -31,6 +32,23 @@ inline std::vector<std::string> isas_available() {
     return names;
 }
 
+// run(threads, words for it) with every instruction set and several numbers of threads.
+template <typename Run>
+void on_every_cpu(const Run& run) {
+    for (const std::string& isa : isas_available()) {
+        check(xai_set_isa(isa.c_str()) == XAI_OK, isa);
+        for (int threads : {1, 2, 3, 7}) {
+            run(threads, isa + " with " + std::to_string(threads) + " threads");
+        }
+    }
+}
+
+inline void refuses(int status, const std::string& words) {
+    check(status == XAI_INVALID_ARGUMENT, "not refused: " + words);
+    check(std::string(xai_last_error()).find(words) != std::string::npos,
+          std::string(xai_last_error()) + " does not say: " + words);
+}
+
 // n elements that start `offset` elements after a 64-byte boundary: an offset of 1 is what vector code trips over.
 template <typename Value>
 class Array {
@@ -43,6 +61,18 @@ public:
     Value* data() { return storage_.data() + first_; }
     const Value* data() const { return storage_.data() + first_; }
     std::size_t size() const { return n_; }
+    // Whether nobody wrote before the first element or behind the last.
+    bool intact() const {
+        const auto untouched = [this](std::size_t i) { return storage_[i] == Value{}; };
+        bool all = true;
+        for (std::size_t i = 0; i < first_; ++i) {
+            all = all && untouched(i);
+        }
+        for (std::size_t i = first_ + n_; i < storage_.size(); ++i) {
+            all = all && untouched(i);
+        }
+        return all;
+    }
 
 private:
     std::vector<Value> storage_;

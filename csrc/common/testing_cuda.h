@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
+#include <memory>
 
 #include "common/testing.h"
 
@@ -43,6 +44,30 @@ private:
     void* base_ = nullptr;
     std::size_t bytes_;
     std::size_t offset_;
+};
+
+// Copies of host arrays, each `offset` bytes after an aligned address.
+class DeviceArrays {
+public:
+    explicit DeviceArrays(std::size_t offset) : offset_(offset) {}
+
+    template <typename Bits>
+    void* copy_of(const Array<Bits>& array) {
+        copies_.push_back(std::make_unique<DeviceBytes>(array.size() * sizeof(Bits), offset_));
+        copies_.back()->from_host(array.data());
+        return copies_.back()->data();
+    }
+    // The last copies made, as many as there are arrays.
+    template <typename Bits>
+    void copy_back(std::vector<Array<Bits>>& arrays) const {
+        for (std::size_t i = 0; i < arrays.size(); ++i) {
+            copies_[copies_.size() - arrays.size() + i]->to_host(arrays[i].data());
+        }
+    }
+
+private:
+    std::size_t offset_;
+    std::vector<std::unique_ptr<DeviceBytes>> copies_;
 };
 
 }  // namespace xai::testing

@@ -333,8 +333,8 @@ X = torch.ones(2)
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ((X, torch.ones(3), 0.1), ValueError, r"got z of shape \(3,\), expected \(2,\), .* \.expand_as"),
-        ((X, torch.ones(1), 0.1), ValueError, r"got z of shape \(1,\), expected \(2,\)"),
+        ((X, torch.ones(3), 0.1), ValueError, r"got relevance of shape \(2,\), expected \(\*, 3\), .* \.expand_as"),
+        ((X, torch.ones(1), 0.1), ValueError, r"got relevance of shape \(2,\), expected \(\*, 1\)"),
         ((X, X.double(), 0.1), TypeError, r"got z of torch.float64, expected torch.float32, .* \.to\("),
         ((X.int(), X, 0.1), TypeError, r"got relevance of torch.int32, expected float32, float64 or"),
         ((X.half(), X.half(), 0.1), TypeError, r"got relevance of torch.float16, .* \.float\(\)"),
@@ -352,19 +352,19 @@ def test_worded_errors(arguments: tuple[Tensor, Tensor, float], error: type[Exce
 
 
 def test_the_registered_op_refuses_too() -> None:
-    with pytest.raises(ValueError, match="got z of shape"):
+    with pytest.raises(ValueError, match="got relevance of shape"):
         torch.ops.xaipipe.stabilised_divide(torch.ones(2), torch.ones(10**6), 0.1)
 
 
 def test_other_devices_are_refused() -> None:
     with pytest.raises(ValueError, match="got tensors on xpu:0, expected cpu or cuda; move them with"):
-        _library._runner("stabilised_divide", torch.device("xpu:0"))
+        _library.runner("stabilised_divide", torch.device("xpu:0"))
 
 
 def test_a_build_without_cuda_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_library, "kernels", lambda: SimpleNamespace(build_info=lambda: {"cuda": False}))
     with pytest.raises(RuntimeError, match=r"got tensors on cuda:0, expected cpu, .* XAIPIPE_CUDA=ON"):
-        _library._runner("stabilised_divide", torch.device("cuda:0"))
+        _library.runner("stabilised_divide", torch.device("cuda:0"))
 
 
 def test_a_missing_extension_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,18 +385,21 @@ def test_isa_from_the_environment(monkeypatch: pytest.MonkeyPatch, restore_isa: 
     ("changes", "words"),
     [
         ({"dtype": 7}, "dtype: got code 7"),
-        ({"n": -1}, "n: got -1"),
-        ({"z": 0}, "z: got a null pointer"),
-        ({"out": 6}, "out: got a pointer at 0x6"),
-        ({"eps": -1.0}, "eps: got -1"),
+        ({"n": -1}, "n: got -1, expected 0 or more"),
+        ({"inputs": [64, 0]}, "z: got a null pointer"),
+        ({"inputs": [64]}, "inputs: got 1 of them, expected 2"),
+        ({"outputs": [6]}, "out: got a pointer at 0x6"),
+        ({"repeats": 0}, "repeats: got 0, expected 1 or more"),
+        ({"n": 2**40, "repeats": 2**40}, "sizes: got more elements than memory has addresses"),
+        ({"parameters": [-1.0]}, "eps: got -1"),
         ({"num_threads": 0}, "num_threads: got 0, expected 1 to 1024"),
     ],
 )
 def test_the_module_refuses_broken_preconditions(changes: dict[str, float], words: str) -> None:
     x = torch.ones(4)
-    good = {"dtype": 0, "relevance": x.data_ptr(), "z": x.data_ptr(), "out": x.data_ptr(), "n": 4}
+    good = {"dtype": 0, "inputs": [x.data_ptr()] * 2, "outputs": [x.data_ptr()], "n": 4, "repeats": 1}
     with pytest.raises(ValueError, match=words):
-        _library.kernels().stabilised_divide_cpu(**{**good, "eps": 0.1, "num_threads": 1, **changes})
+        _library.kernels().stabilised_divide_cpu(**{**good, "parameters": [0.1], "num_threads": 1, **changes})
 
 
 def test_build_info_names_the_build() -> None:

@@ -1,4 +1,4 @@
-"""What every op shares: the compiled module, torch.library plumbing, checks whose errors say what to do."""
+"""The compiled module, and torch.library plumbing."""
 
 import functools
 import importlib
@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 NAMESPACE = "xaipipe"
 _MOST_THREADS = 1024  # the most that kernels take
@@ -17,7 +16,7 @@ _torch_library: Any = torch.library  # partly untyped
 _LIBRARY = _torch_library.Library(NAMESPACE, "DEF")
 
 # Codes of enum xai_dtype in csrc/common/dtype.h.
-_DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
+DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}
 
 
 @functools.cache
@@ -38,7 +37,9 @@ def kernels() -> ModuleType:
     return module
 
 
-def define(signature: str, implementation: Callable[..., Tensor], fake: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def define(
+    signature: str, implementation: Callable[..., Any], fake: Callable[..., Any], vmap: Callable[..., Any]
+) -> Callable[..., Any]:
     """Register an op for every device; `signature` is torch's schema, the namespace left out.
 
     The implementation sees every device so that it, and not torch's dispatcher, words the refusal of one.
@@ -47,80 +48,12 @@ def define(signature: str, implementation: Callable[..., Tensor], fake: Callable
     _LIBRARY.define(signature, tags=(torch.Tag.pt2_compliant_tag,))
     _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
     _torch_library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
-    op: Callable[..., Tensor] = getattr(torch.ops.xaipipe, name).default
+    torch.library.register_vmap(f"{NAMESPACE}::{name}", vmap, lib=_LIBRARY)
+    op: Callable[..., Any] = getattr(torch.ops.xaipipe, name).default
     return op
 
 
-def require_tensors(op: str, **tensors: object) -> None:
-    for name, value in tensors.items():
-        if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{op}: got {type(value).__name__} for {name}, expected a tensor; convert it with torch.as_tensor"
-            )
-
-
-def refuse_forward_mode(op: str) -> None:
-    """Ops that torch.library registers have no forward-mode gradient, and torch would take it for zero."""
-    if forward_ad._current_level >= 0:
-        raise RuntimeError(
-            f"{op}: got a forward-mode gradient (torch.func.jvp, jacfwd, forward_ad), expected reverse mode; "
-            "use torch.autograd.grad, torch.func.vjp or jacrev"
-        )
-
-
-def require_alike(op: str, **tensors: Tensor) -> None:
-    """Same shape, device and dtype, one that kernels know: kernels neither broadcast nor promote."""
-    (first_name, first), *others = tensors.items()
-    if first.layout != torch.strided:
-        raise TypeError(f"{op}: got {first_name} of layout {first.layout}, expected a dense tensor; use .to_dense()")
-    if first.dtype not in _DTYPE_CODES:
-        raise TypeError(
-            f"{op}: got {first_name} of {first.dtype}, expected float32, float64 or bfloat16; "
-            "convert the tensors with .float()"
-        )
-    for name, tensor in others:
-        if tensor.shape != first.shape:
-            raise ValueError(
-                f"{op}: got {name} of shape {tuple(tensor.shape)}, expected {tuple(first.shape)}, "
-                f"the shape of {first_name}; broadcast it with .expand_as"
-            )
-        if tensor.dtype != first.dtype:
-            raise TypeError(
-                f"{op}: got {name} of {tensor.dtype}, expected {first.dtype}, the dtype of {first_name}; "
-                f"convert it with .to({first.dtype})"
-            )
-        if tensor.device != first.device:
-            raise ValueError(
-                f"{op}: got {name} on {tensor.device}, expected {first.device}, the device of {first_name}; "
-                f"move it with .to('{first.device}')"
-            )
-
-
-def elementwise(name: str, inputs: tuple[Tensor, ...], *scalars: float) -> Tensor:
-    """Run the elementwise kernel NAME_cpu or NAME_cuda on raw memory, in the layout of the first input.
-
-    Inputs that share a dense layout (channels_last, say) are read where they lie; others are copied into it.
-    """
-    out = torch.empty_like(inputs[0])
-    if out.numel() == 0:
-        return out
-    laid_out = [_in_layout_of(out, tensor) for tensor in inputs]
-    run, place = _runner(name, out.device)
-    addresses = (tensor.data_ptr() for tensor in (*laid_out, out))
-    run(_DTYPE_CODES[out.dtype], *addresses, out.numel(), *scalars, *place)
-    return out
-
-
-def _in_layout_of(out: Tensor, tensor: Tensor) -> Tensor:
-    same = all(
-        size == 1 or mine == its for size, mine, its in zip(out.shape, out.stride(), tensor.stride(), strict=True)
-    )
-    # Memory that was not allocated by torch may start anywhere; kernels need whole elements.
-    aligned = tensor.data_ptr() % tensor.element_size() == 0
-    return tensor if same and aligned else torch.empty_like(out).copy_(tensor)
-
-
-def _runner(name: str, device: torch.device) -> tuple[Callable[..., None], tuple[int, int] | tuple[int]]:
+def runner(name: str, device: torch.device) -> tuple[Callable[..., None], tuple[int, int] | tuple[int]]:
     """The kernel for a device, and where it runs: (threads,) or (device index, stream)."""
     if device.type == "cpu":
         return getattr(kernels(), f"{name}_cpu"), (min(torch.get_num_threads(), _MOST_THREADS),)
@@ -133,3 +66,14 @@ def _runner(name: str, device: torch.device) -> tuple[Callable[..., None], tuple
         )
     stream = torch.cuda.current_stream(device).cuda_stream
     return getattr(kernels(), f"{name}_cuda"), (device.index, stream)
+
+
+def with_batch(tensor: Tensor, dim: int | None, at: int, size: int) -> Tensor:
+    """For vmap rules: the axis of the batch moved to `at`, or made there."""
+    if dim is not None:
+        return tensor.movedim(dim, at)
+    return tensor.unsqueeze(at).expand(*tensor.shape[:at], size, *tensor.shape[at:])
+
+
+def computed_in(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32

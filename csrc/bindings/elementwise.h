@@ -1,0 +1,17 @@
+// Puts an elementwise op into the module.
+#pragma once
+
+#include "bindings/binding.h"
+#include "common/elementwise_op.h"
+
+namespace xai {
+
+// NAME_cpu(dtype, inputs, outputs, n, repeats, parameters, num_threads); inputs and outputs are addresses.
+void bind_elementwise_cpu(pybind11::module_& module, const char* name, const ElementwiseOp& op,
+                          int (*run)(const xai_elementwise*, int));
+
+// NAME_cuda(dtype, inputs, outputs, n, repeats, parameters, device, stream).
+void bind_elementwise_cuda(pybind11::module_& module, const char* name, const ElementwiseOp& op,
+                           int (*run)(const xai_elementwise*, int, void*));
+
+}  // namespace xai

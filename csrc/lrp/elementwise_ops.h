@@ -1,0 +1,15 @@
+// The elementwise ops of this folder: X(name in the C ABI, what one element is).
+#pragma once
+
+#include "lrp/alpha_beta_shares_math.h"
+#include "lrp/gamma_shares_math.h"
+#include "lrp/multiply_combine_math.h"
+#include "lrp/residual_shares_math.h"
+#include "lrp/stabilised_divide_math.h"
+
+#define XAI_LRP_ELEMENTWISE(X)               \
+    X(stabilised_divide, StabilisedDivide)   \
+    X(alpha_beta_shares, AlphaBetaShares)    \
+    X(gamma_shares, GammaShares)             \
+    X(multiply_combine, MultiplyCombine)     \
+    X(residual_shares, ResidualShares)

@@ -1,0 +1,3 @@
+#include "lrp/flat_spread_loops.h"
+
+const xai::lrp::FlatLoops xai::lrp::flat_spread_avx2 = xai::lrp::flat_loops;
