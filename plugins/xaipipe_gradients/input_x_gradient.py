@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from xaipipe import Batch
+from xaipipe import Batch, Model
 from xaipipe.propagation import BackwardExplainer, Rules, gradient_with
 
 
@@ -21,7 +21,7 @@ class InputXGradient(BackwardExplainer):
 
     name = "input_x_gradient"
 
-    def rules(self, batch: Batch) -> Rules:
+    def rules(self, batch: Batch, model: Model) -> Rules:
         return gradient_with()
 
     def at_pixels(self, arrived: Tensor, batch: Batch) -> Tensor:

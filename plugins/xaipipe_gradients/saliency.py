@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from xaipipe import Batch, ExplainerParams
+from xaipipe import Batch, ExplainerParams, Model
 from xaipipe.propagation import BackwardExplainer, Rules, gradient_with
 
 
@@ -25,7 +25,7 @@ class Saliency(BackwardExplainer):
     class Params(ExplainerParams):
         magnitude: bool = Field(False, description="the largest absolute value over the channels: one map, not signed")
 
-    def rules(self, batch: Batch) -> Rules:
+    def rules(self, batch: Batch, model: Model) -> Rules:
         return gradient_with()
 
     def summed(self, values: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ class BackwardExplainer(SummedExplainer):
     start: ClassVar[Start] = "gradient"
 
     @abstractmethod
-    def rules(self, batch: Batch) -> Rules: ...
+    def rules(self, batch: Batch, model: Model) -> Rules: ...
 
     def at_pixels(self, arrived: Tensor, batch: Batch) -> Tensor:
         """The contribution of each pixel, of what arrived there; linear in it."""
@@ -46,7 +46,7 @@ class BackwardExplainer(SummedExplainer):
         return Where()
 
     def _contributed(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
-        every = pull_back(model, batch.pixels, questions, self.rules(batch), self.start, self.where())
+        every = pull_back(model, batch.pixels, questions, self.rules(batch, model), self.start, self.where())
         return [self._explanation(batch, pulled) for pulled in every]
 
     def _explanation(self, batch: Batch, pulled: Pulled) -> Explanation:

@@ -33,6 +33,8 @@ class Operation:
     """How much each operand looks like a factor rather than a signal: 2 after a sigmoid, 0 after a convolution."""
     shift: Tensor | None = None
     """Of a scale: what is added."""
+    dimension: int | None = None
+    """Of a softmax: along which it sums to one."""
     factors: tuple[float, ...] = ()
     """Of a sum: what each operand is multiplied by."""
 

@@ -18,10 +18,14 @@ def _product(call: Call, surroundings: Surroundings) -> Described | Decomposed |
     return described("matmul", call, mark.passed_on(mark.nonnegative))
 
 
-def _softmax(call: Call, _: Surroundings) -> Described:
+def _softmax(call: Call, _: Surroundings) -> Described | None:
     (mark,) = call.marks
     probabilities = call.name == "softmax"
-    return described("softmax", call, Mark(nonnegative=probabilities, gate=2 * probabilities, behind=mark.behind))
+    dimension = call.get(1, "dim")
+    if dimension is None:
+        return None
+    after = Mark(nonnegative=probabilities, gate=2 * probabilities, behind=mark.behind)
+    return described("softmax", call, after, dimension=dimension)
 
 
 def _product_and_sum(call: Call, surroundings: Surroundings) -> Decomposed:

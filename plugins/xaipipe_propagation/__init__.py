@@ -1,0 +1,11 @@
+"""Methods that run a model backwards by rules of their own."""
+
+from __future__ import annotations
+
+from xaipipe import Stage, hookimpl
+from xaipipe_propagation.lrp import Lrp
+
+
+@hookimpl
+def xaipipe_methods() -> list[type[Stage]]:
+    return [Lrp]

@@ -1,0 +1,70 @@
+"""Which rule every operator of a network gets: composites, by kind, by layer and by place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from torch import Tensor
+
+from xaipipe.propagation import Books, Operation, Rule, Weighted
+from xaipipe_propagation.rules import Contributions, Pass, Scale, Softmax, SplitProduct, Sum
+
+_BY_GRADIENT = {"max"}
+"""Kinds whose gradient hands relevance to those that won it."""
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Rules by place (first, last), by a pattern for the names of layers, or by kind; the first that fits counts.
+
+    Places and patterns speak of weighted layers: convolutions, linear layers, products with constants.
+    """
+
+    kinds: Mapping[str, Rule]
+    layers: tuple[tuple[str, Rule], ...] = ()
+    first: Rule | None = None
+    last: Rule | None = None
+    strict: bool = field(default=True, init=False)
+
+    def rule_for(self, op: Operation) -> Rule | None:
+        if isinstance(op, Weighted):
+            for pattern, rule in self.layers:
+                if fnmatchcase(op.layer, pattern):
+                    return rule
+            if self.first is not None and op.place.first:
+                return self.first
+            rule = self.kinds[op.kind]
+            return rule if self.last is None else _Last(self.last, rule)
+        return None if op.kind in _BY_GRADIENT else self.kinds[op.kind]
+
+
+def around(eps: float, gates: bool = True) -> dict[str, Rule]:
+    """The rules of everything but weighted layers, which all composites share."""
+    return {
+        "activation": Pass(),
+        "average": Contributions(eps),
+        "statistic": Contributions(eps),
+        "norm": Contributions(eps),
+        "scale": Scale(eps),
+        "sum": Sum(eps),
+        "product": SplitProduct(gates, eps),
+        "matmul": SplitProduct(gates, eps),
+        "softmax": Softmax(),
+    }
+
+
+@dataclass(frozen=True)
+class _Last(Rule):
+    """One rule for the last weighted layer, another for the others: which one it is shows when the forward pass is over."""
+
+    last: Rule
+    other: Rule
+
+    def propagate(
+        self, op: Operation, operands: tuple[Tensor, ...], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> object:
+        assert isinstance(op, Weighted)
+        rule = self.last if op.place.last else self.other
+        return rule.propagate(op, operands, output, arriving, books)

@@ -1,0 +1,24 @@
+"""Rules of layer-wise relevance propagation, for whatever method wants them."""
+
+from xaipipe_propagation.rules.attention import Softmax, SplitProduct
+from xaipipe_propagation.rules.bounded import Bounds, ZBox
+from xaipipe_propagation.rules.contributions import Contributions, Pass, Scale, Sum
+from xaipipe_propagation.rules.flat import Flat, WSquare
+from xaipipe_propagation.rules.signed import AlphaBeta, Gamma
+from xaipipe_propagation.rules.weighted import Epsilon
+
+__all__ = [
+    "AlphaBeta",
+    "Bounds",
+    "Contributions",
+    "Epsilon",
+    "Flat",
+    "Gamma",
+    "Pass",
+    "Scale",
+    "Softmax",
+    "SplitProduct",
+    "Sum",
+    "WSquare",
+    "ZBox",
+]

@@ -1,0 +1,90 @@
+"""Rules for operators without weights: each operand gets what it contributed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from xaipipe.ops import residual_shares
+from xaipipe.propagation import Books, Operation, Rule, Weighted, sum_to
+from xaipipe_propagation.rules.dividing import note_stabiliser, shares
+
+
+class Pass(Rule):
+    """Relevance goes through as it is."""
+
+    keeps_operands = keeps_output = False
+
+    def propagate(
+        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> list[Tensor]:
+        return [arriving]
+
+
+@dataclass(frozen=True)
+class Contributions(Rule):
+    """R_i = x_i · ∂z/∂x_i · R/z: for what is linear in its operand, or is so once its statistics are held."""
+
+    eps: float
+
+    def propagate(
+        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> list[Tensor]:
+        assert output is not None
+        s = shares(arriving, output, self.eps)
+        parts = [pulled * x for pulled, x in zip(op.pullback(operands, s), operands, strict=True)]
+        note_stabiliser(books, arriving, output, s)
+        if op.kind == "norm" or isinstance(op, Weighted):  # its own bias, whatever its statistics are
+            books.absorb("bias", s * output)
+            books.absorb("bias", parts[0], -1)
+        return parts
+
+
+@dataclass(frozen=True)
+class Scale(Rule):
+    """z = c·x + d. Without d there is nobody to share with."""
+
+    eps: float
+    keeps_output = False
+
+    def propagate(
+        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> list[Tensor]:
+        (x,) = operands
+        if op.shift is None:
+            return [sum_to(arriving, x.shape)]
+        z = (op.linearised or op.run)(x)
+        s = shares(arriving, z, self.eps)
+        note_stabiliser(books, arriving, z, s)
+        books.absorb("bias", s * op.shift)
+        return [s * (z - op.shift)]
+
+
+@dataclass(frozen=True)
+class Sum(Rule):
+    """Residual connections: each summand gets its part; what is no operand is a bias."""
+
+    eps: float
+    keeps_output = False
+
+    def propagate(
+        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> list[Tensor]:
+        alike = all(x.shape == operands[0].shape and x.dtype == arriving.dtype for x in operands)
+        if len(operands) == 2 and op.factors == (1, 1) and alike and self.eps:
+            a, b = operands
+            first, second = residual_shares(arriving, a, b, self.eps)
+            books.absorb("stabiliser", arriving)
+            books.absorb("stabiliser", first, -1)
+            books.absorb("stabiliser", second, -1)
+            return [first, second]
+        z = op.run(*operands)
+        s = shares(arriving, z, self.eps)
+        parts = [factor * x * s for factor, x in zip(op.factors, operands, strict=True)]
+        note_stabiliser(books, arriving, z, s)
+        if len(operands) == 1:
+            books.absorb("bias", s * z)
+            books.absorb("bias", parts[0], -1)
+        return [sum_to(part, x.shape) for part, x in zip(parts, operands, strict=True)]
