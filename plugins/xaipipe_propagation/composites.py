@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from torch import Tensor
 
 from xaipipe.propagation import Books, Operation, Rule, Weighted
-from xaipipe_propagation.rules import Contributions, Pass, Scale, Softmax, SplitProduct, Sum
+from xaipipe_propagation.rules import Contributions, Join, Pass, Scale, Softmax, SplitProduct, Sum
 
 _BY_GRADIENT = {"max"}
 """Kinds whose gradient hands relevance to those that won it."""
@@ -47,6 +47,7 @@ def around(eps: float, gates: bool = True) -> dict[str, Rule]:
         "average": Contributions(eps),
         "statistic": Contributions(eps),
         "norm": Contributions(eps),
+        "join": Join(),
         "scale": Scale(eps),
         "sum": Sum(eps),
         "product": SplitProduct(gates, eps),
@@ -57,14 +58,14 @@ def around(eps: float, gates: bool = True) -> dict[str, Rule]:
 
 @dataclass(frozen=True)
 class _Last(Rule):
-    """One rule for the last weighted layer, another for the others: which one it is shows when the forward pass is over."""
+    """One rule for the last weighted layers, another for the others: which they are shows on the way back."""
 
     last: Rule
     other: Rule
 
     def propagate(
-        self, op: Operation, operands: tuple[Tensor, ...], output: Tensor | None, arriving: Tensor, books: Books
-    ) -> object:
+        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> Sequence[Tensor | None]:
         assert isinstance(op, Weighted)
         rule = self.last if op.place.last else self.other
         return rule.propagate(op, operands, output, arriving, books)

@@ -15,7 +15,7 @@ class Operation:
 
     Kinds: `convolution`, `linear` (see `Weighted`), `scale` (times constants, plus constants), `norm` (by statistics of
     its input), `sum`, `average` (linear without weights: poolings, means, resizing), `activation`, `product`, `matmul`
-    (of two that depend on the input), `softmax`, `max`.
+    (of two that depend on the input), `softmax`, `max`, `join` (beside what does not depend on the input), `statistic`.
     """
 
     kind: str

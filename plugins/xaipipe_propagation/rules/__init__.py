@@ -2,7 +2,7 @@
 
 from xaipipe_propagation.rules.attention import Softmax, SplitProduct
 from xaipipe_propagation.rules.bounded import Bounds, ZBox
-from xaipipe_propagation.rules.contributions import Contributions, Pass, Scale, Sum
+from xaipipe_propagation.rules.contributions import Contributions, Join, Pass, Scale, Sum
 from xaipipe_propagation.rules.flat import Flat, WSquare
 from xaipipe_propagation.rules.signed import AlphaBeta, Gamma
 from xaipipe_propagation.rules.weighted import Epsilon
@@ -14,6 +14,7 @@ __all__ = [
     "Epsilon",
     "Flat",
     "Gamma",
+    "Join",
     "Pass",
     "Scale",
     "Softmax",

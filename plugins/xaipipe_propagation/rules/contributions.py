@@ -23,6 +23,21 @@ class Pass(Rule):
         return [arriving]
 
 
+class Join(Rule):
+    """Each operand gets what arrives at its place; what stands beside them is a bias."""
+
+    keeps_output = False
+
+    def propagate(
+        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> list[Tensor]:
+        parts = op.pullback(operands, arriving)
+        books.absorb("bias", arriving)
+        for part in parts:
+            books.absorb("bias", part, -1)
+        return parts
+
+
 @dataclass(frozen=True)
 class Contributions(Rule):
     """R_i = x_i · ∂z/∂x_i · R/z: for what is linear in its operand, or is so once its statistics are held."""

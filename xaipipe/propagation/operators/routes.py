@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-from xaipipe.propagation.calls import Call
-from xaipipe.propagation.operators.described import Describer, Route, Surroundings
+from xaipipe.propagation.calls import Call, slots_of
+from xaipipe.propagation.marks import merged
+from xaipipe.propagation.operators.described import Described, Describer, Route, Surroundings
+from xaipipe.propagation.operators.elementwise import described
 
 _MOVES = (
     *("clone", "contiguous", "alias", "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute"),
     *("transpose", "t", "adjoint", "movedim", "expand", "expand_as", "view_as", "reshape_as", "repeat", "tile"),
     *("repeat_interleave", "broadcast_to", "getitem", "get", "select", "narrow", "index_select", "gather"),
-    *("take_along_dim", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "cat", "stack", "hstack"),
-    *("vstack", "dstack", "flip", "fliplr", "flipud", "roll", "rot90", "to", "type", "type_as", "float", "half"),
-    *("bfloat16", "double", "cpu", "cuda", "masked_fill", "where", "masked_select", "tril", "triu", "diagonal"),
+    *(
+        "take_along_dim",
+        "chunk",
+        "split",
+        "split_with_sizes",
+        "tensor_split",
+        "unbind",
+    ),
+    *("flip", "fliplr", "flipud", "roll", "rot90", "to", "type", "type_as", "float", "half"),
+    *("bfloat16", "double", "cpu", "cuda", "masked_select", "tril", "triu", "diagonal"),
     *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "unfold", "unsafe_chunk"),
     *("unsafe_split", "sort", "topk", "detach", "requires_grad", "positive", "setitem", "copy", "fill", "zero"),
     *("index_put", "index_copy", "index_fill", "scatter", "select_scatter", "slice_scatter", "diagonal_scatter"),
-    *("masked_scatter", "ravel", "atleast_1d", "atleast_2d", "atleast_3d", "column_stack", "rename", "feature_dropout"),
+    *("masked_scatter", "ravel", "atleast_1d", "atleast_2d", "atleast_3d", "rename", "feature_dropout"),
 )
 
 
 def _moves(call: Call, _: Surroundings) -> Route:
     return Route()
+
+
+def _joins(call: Call, _: Surroundings) -> Described | Route:
+    """What depends on the input beside what does not: a class token, say, or the fill of a mask."""
+    strangers = len(slots_of(call.args, call.kwargs)) > len(call.operands)
+    if call.name == "masked_fill" or (call.name == "where" and len(call.operands) < 2):
+        strangers = True
+    elif call.name == "where":
+        strangers = False
+    mark = merged(call.marks)
+    nonnegative = mark.nonnegative and not strangers
+    return described("join", call, mark.passed_on(nonnegative, mark.gate)) if strangers else Route()
 
 
 def _pads(call: Call, _: Surroundings) -> Route:
@@ -35,6 +56,7 @@ def _drops(call: Call, _: Surroundings) -> Route | None:
 
 ROUTES: dict[str, Describer] = {
     **dict.fromkeys(_MOVES, _moves),
+    **dict.fromkeys(("cat", "stack", "hstack", "vstack", "dstack", "column_stack", "where", "masked_fill"), _joins),
     "pad": _pads,
     **dict.fromkeys(
         ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"), _drops
