@@ -104,9 +104,7 @@ def _in_layout_of(out: Tensor, tensor: Tensor) -> Tensor:
     same = all(
         size == 1 or mine == its for size, mine, its in zip(out.shape, out.stride(), tensor.stride(), strict=True)
     )
-    # Memory that was not allocated by torch may start anywhere; kernels need whole elements.
-    aligned = tensor.data_ptr() % tensor.element_size() == 0
-    return tensor if same and aligned else torch.empty_like(out).copy_(tensor)
+    return tensor if same and _library.is_aligned(tensor) else torch.empty_like(out).copy_(tensor)
 
 
 def _batched(
