@@ -11,7 +11,7 @@ from torch import Tensor
 from xaipipe.ops import flat_spread
 from xaipipe.propagation import Books, Operation, Rule, Weighted
 from xaipipe.propagation.weighted import Convolution
-from xaipipe_propagation.rules.dividing import shares
+from xaipipe_propagation.rules.dividing import note_stabiliser, shares
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,14 @@ class Flat(Rule):
         if isinstance(form, Convolution) and _is_plain(form) and arriving.dtype != torch.half:
             kernel = tuple(op.weights.raw.shape[2:])
             one = flat_spread(arriving, kernel, form.stride, form.padding, form.dilation, tuple(x.shape[1:]))
+            books.absorb("stabiliser", arriving)  # of outputs that see nothing but padding
+            books.absorb("stabiliser", one, -x.shape[1])
             return [one.expand(-1, *x.shape)]
         ones = op.weights.weight("ones")
-        counts = op.form.forward(torch.ones_like(x[:1]), ones, None)
-        return [op.form.pull(arriving / counts, ones, x)]
+        counts = op.form.forward(torch.ones_like(x), ones, None)
+        s = shares(arriving, counts, 0.0)
+        note_stabiliser(books, arriving, counts, s)
+        return [op.form.pull(s, ones, x)]
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,7 @@ class WSquare(Rule):
         squared = op.weights.weight("squared")
         z = op.form.forward(torch.ones_like(x), squared, None)
         s = shares(arriving, z, self.eps)
-        books.absorb("stabiliser", arriving)
-        books.give_back("stabiliser", s, z)
+        note_stabiliser(books, arriving, z, s)
         return [op.form.pull(s, squared, x)]
 
 

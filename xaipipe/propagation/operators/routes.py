@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xaipipe.propagation.calls import Call, slots_of
 from xaipipe.propagation.marks import merged
 from xaipipe.propagation.operators.described import Described, Describer, Route, Surroundings
@@ -60,9 +62,17 @@ def _joins(call: Call, _: Surroundings) -> Described | Route:
     return described("join", call, mark.passed_on(nonnegative, mark.gate)) if strangers else Route()
 
 
-def _pads(call: Call, _: Surroundings) -> Route:
+def _pads(call: Call, _: Surroundings) -> Described | Route:
+    """Zeros, or another constant, around the input: nobody contributed what arrives at them."""
+    x, pads = call.operands[0], call.get(1, "pad")
     value = call.get(3, "value") or 0
-    return Route(nonnegative=call.marks[0].nonnegative and value >= 0)
+    nonnegative = call.marks[0].nonnegative and value >= 0
+    if call.get(2, "mode", "constant") != "constant":
+        return Route(nonnegative)
+    mark = call.marks[0].passed_on(nonnegative, call.marks[0].gate)
+    if value == 0:
+        mark = replace(mark, padded=(x, tuple(pads)))
+    return described("join", call, mark)
 
 
 def _drops(call: Call, _: Surroundings) -> Route | None:

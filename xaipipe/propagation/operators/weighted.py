@@ -13,6 +13,7 @@ from xaipipe.propagation.calls import Call
 from xaipipe.propagation.marks import Mark, Place, merged
 from xaipipe.propagation.operators.described import Decomposed, Described, Describer, Surroundings
 from xaipipe.propagation.operators.elementwise import described
+from xaipipe.propagation.padded import padded_by
 from xaipipe.propagation.weighted import Convolution, Form, Linear, ProductWith, Weighted
 from xaipipe.propagation.weights import Weights
 
@@ -33,7 +34,20 @@ def _convolution(call: Call, surroundings: Surroundings) -> Described | Decompos
         padding = [total // 2 for total in totals]
     stride, groups = _spread(call.get(3, "stride", 1), space), call.get(6, "groups", 1)
     form = Convolution(stride, _spread(padding, space), dilation, groups)
+    unpadded = _without_padding(call, space)
+    if unpadded is not None:
+        call, pads = unpadded
+        return _weighted("convolution", call, surroundings, padded_by(form, pads), out=0, groups=1)
     return _weighted("convolution", call, surroundings, form, out=0, groups=1)
+
+
+def _without_padding(call: Call, space: int) -> tuple[Call, tuple[int, ...]] | None:
+    """The call on what its operand was before zeros were put around it, and how many."""
+    padded = call.marks[0].padded
+    if padded is None or len(padded[1]) > 2 * space or min(padded[1]) < 0:
+        return None
+    x, pads = padded
+    return replace(call, operands=(x,)), (*pads, *[0] * (2 * space - len(pads)))
 
 
 def _transposed_convolution(call: Call, surroundings: Surroundings) -> Described | Decomposed | None:
