@@ -2,12 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from xaipipe.ops import _checks, _library
+
+
+class Arguments(NamedTuple):
+    """A call's, the tensors by their names."""
+
+    repeated: dict[str, Tensor]
+    shared: dict[str, Tensor]
+    parameters: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -28,24 +36,26 @@ class Elementwise:
         results = "Tensor" if self.outputs == 1 else f"({', '.join(['Tensor'] * self.outputs)})"
         return f"{self.name}({', '.join(arguments)}) -> {results}"
 
-    def split(self, values: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...]]:
-        """Arguments of a call as (repeated tensors, the other tensors, parameters)."""
+    def split(self, values: tuple[Any, ...]) -> Arguments:
         named = dict(zip(self.tensors, values[: len(self.tensors)], strict=True))
-        repeated = {name: value for name, value in named.items() if name in self.repeated}
-        shared = {name: value for name, value in named.items() if name not in self.repeated}
-        return repeated, shared, values[len(self.tensors) :]
+        return Arguments(
+            {name: value for name, value in named.items() if name in self.repeated},
+            {name: value for name, value in named.items() if name not in self.repeated},
+            values[len(self.tensors) :],
+        )
 
 
 def define(op: Elementwise) -> Callable[..., Any]:
     """Register the op with torch.library, with its fake and its vmap rule."""
 
     def fake(*arguments: Any) -> Tensor | tuple[Tensor, ...]:
-        return _as_returned(_results(op, arguments))
+        return _as_returned(_results(op, op.split(arguments)))
 
     def implementation(*arguments: Any) -> Tensor | tuple[Tensor, ...]:
-        results = _results(op, arguments)
+        call = op.split(arguments)
+        results = _results(op, call)
         if results[0].numel() > 0:
-            _run(op, arguments, results)
+            _run(op, call, results)
         return _as_returned(results)
 
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
@@ -60,9 +70,9 @@ def _as_returned(results: list[Tensor]) -> Tensor | tuple[Tensor, ...]:
     return results[0] if len(results) == 1 else tuple(results)
 
 
-def _results(op: Elementwise, arguments: tuple[Any, ...]) -> list[Tensor]:
+def _results(op: Elementwise, arguments: Arguments) -> list[Tensor]:
     """Checks everything; new memory for the outputs."""
-    repeated, shared, parameters = op.split(arguments)
+    repeated, shared, parameters = arguments
     of_name, of = next(iter(shared.items()))
     _checks.require_same_kind(op.name, **repeated, **shared)
     _checks.require_same_shape(op.name, **shared)
@@ -86,9 +96,9 @@ def _empty_blocks(repeated: Tensor, shared: Tensor) -> Tensor:
     return repeated.new_empty_strided(repeated.shape, (*outer, *torch.empty_like(shared).stride()))
 
 
-def _run(op: Elementwise, arguments: tuple[Any, ...], results: list[Tensor]) -> None:
+def _run(op: Elementwise, arguments: Arguments, results: list[Tensor]) -> None:
     out = results[0]
-    repeated, shared, parameters = op.split(arguments)
+    repeated, shared, parameters = arguments
     axes = next(iter(repeated.values())).dim() - next(iter(shared.values())).dim()
     block = out[(0,) * axes]
     laid_out = {name: _in_layout_of(out, tensor) for name, tensor in repeated.items()}
@@ -101,12 +111,11 @@ def _run(op: Elementwise, arguments: tuple[Any, ...], results: list[Tensor]) -> 
 
 
 def _in_layout_of(out: Tensor, tensor: Tensor) -> Tensor:
-    same = all(
-        size == 1 or mine == its for size, mine, its in zip(out.shape, out.stride(), tensor.stride(), strict=True)
+    strides, its = out.stride(), tensor.stride()
+    same = strides == its or all(
+        size == 1 or mine == other for size, mine, other in zip(out.shape, strides, its, strict=True)
     )
-    # Memory that was not allocated by torch may start anywhere; kernels need whole elements.
-    aligned = tensor.data_ptr() % tensor.element_size() == 0
-    return tensor if same and aligned else torch.empty_like(out).copy_(tensor)
+    return tensor if same and _library.is_aligned(tensor) else torch.empty_like(out).copy_(tensor)
 
 
 def _batched(
