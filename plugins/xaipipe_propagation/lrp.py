@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -39,6 +39,8 @@ class Lrp(RelevanceExplainer):
     """
 
     name = "lrp"
+    gates: ClassVar[bool] = True
+    """Whether a product's relevance goes to the signal alone and none to what gates it; else both get half of it."""
 
     class Params(RelevanceExplainer.Params):
         composite: CompositeChoice = Field("epsilon_plus", description="name of a composite, or a table of rules")
@@ -55,7 +57,7 @@ class Lrp(RelevanceExplainer):
             name: value for name in ("epsilon", "gamma", "alpha") if (value := getattr(self.params, name)) is not None
         }
         bounds = self._bounds(batch, model) if "low" in chosen.takes() else None
-        return chosen.composite(Settings(**given, bounds=bounds))
+        return chosen.composite(Settings(**given, bounds=bounds), self.gates)
 
     def _require_used(self, chosen: Chosen) -> None:
         """A setting that no rule looks at is a mistake, not a matter of taste."""
