@@ -15,7 +15,7 @@ from xaipipe_propagation.rules.dividing import by_kernel, shares
 class Pass(Rule):
     """Relevance goes through as it is."""
 
-    keeps_operands = keeps_output = False
+    keeps_operands = keeps_output = absorbs = False
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
