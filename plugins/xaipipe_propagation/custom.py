@@ -12,7 +12,7 @@ from xaipipe.errors import UsageError, did_you_mean
 from xaipipe.params import Params
 from xaipipe.propagation import Rule
 from xaipipe_propagation.composites import Composite, around
-from xaipipe_propagation.named import COMPOSITES, RULES, Settings
+from xaipipe_propagation.named import COMPOSITES, OF_NORMS, RULES, Settings
 
 
 class RuleTable(Params):
@@ -41,6 +41,7 @@ class CompositeTable(Params):
     base: str = Field("epsilon_plus", description="the composite that it starts from")
     convolution: str | RuleTable | None = Field(None, description="rule of convolutions")
     linear: str | RuleTable | None = Field(None, description="rule of linear layers and products with constants")
+    norm: str | RuleTable | None = Field(None, description="rule of norms by statistics of their input: norm or pass")
     first: str | RuleTable | None = Field(None, description="rule of the weighted layers that see the input itself")
     last: str | RuleTable | None = Field(None, description="rule of the last weighted layers")
     layers: list[LayerTable] = Field([], description="rules by the names of layers; the first that matches counts")
@@ -50,10 +51,18 @@ class CompositeTable(Params):
     def _is_known(cls, name: str) -> str:
         return known_composite(name)
 
-    @field_validator("convolution", "linear", "first", "last")
+    @field_validator("convolution", "linear", "norm", "first", "last")
     @classmethod
     def _are_known(cls, rule: str | RuleTable | None) -> str | RuleTable | None:
         return known_rule(rule) if isinstance(rule, str) else rule
+
+    @field_validator("norm")
+    @classmethod
+    def _has_no_weights(cls, rule: str | RuleTable | None) -> str | RuleTable | None:
+        name = rule.rule if isinstance(rule, RuleTable) else rule
+        if name not in (None, *OF_NORMS):
+            raise ValueError(f"rule '{name}' is for weighted layers, norms take {' or '.join(OF_NORMS)}")
+        return rule
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Chosen:
 
     convolution: RuleTable
     linear: RuleTable
+    norm: RuleTable | None
     first: RuleTable | None
     last: RuleTable | None
     layers: tuple[LayerTable, ...]
@@ -74,6 +84,7 @@ class Chosen:
         return cls(
             _spec(table.convolution or base.convolution),
             _spec(table.linear or base.linear),
+            _spec(table.norm) if table.norm else None,
             _spec(table.first or base.first) if table.first or base.first else None,
             _spec(table.last) if table.last else None,
             tuple(table.layers),
@@ -82,7 +93,7 @@ class Chosen:
 
     def rules(self) -> Iterator[RuleTable]:
         yield from (self.convolution, self.linear, *self.layers)
-        yield from (rule for rule in (self.first, self.last) if rule is not None)
+        yield from (rule for rule in (self.norm, self.first, self.last) if rule is not None)
 
     def takes(self) -> set[str]:
         """The settings that make a difference."""
@@ -95,6 +106,8 @@ class Chosen:
 
         kinds = around(settings.epsilon if self.elsewhere == "epsilon" else 0.0, gates)
         kinds |= {"convolution": _made(self.convolution, settings), "linear": _made(self.linear, settings)}
+        if self.norm is not None:
+            kinds["norm"] = _made(self.norm, settings)
         layers = tuple((layer.pattern, _made(layer, settings)) for layer in self.layers)
         return Composite(kinds, layers, made(self.first), made(self.last))
 

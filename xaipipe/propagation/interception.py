@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from xaipipe.errors import UsageError
 from xaipipe.models.weight_cache import WeightCache
+from xaipipe.propagation.audit import Audit
 from xaipipe.propagation.autocast import CASTED, as_now, autocasting, cast_and_run
 from xaipipe.propagation.books import ABSORBERS
 from xaipipe.propagation.calls import Call, slots_of, with_tensors
@@ -126,6 +127,8 @@ class Interception(TorchFunctionMode):
                 return cast_and_run(call)
         describer = describer_of(call.name)
         found = describer(call, self._surroundings) if describer is not None else None
+        if isinstance(found, Route) and isinstance(self._rules, Audit):
+            found = self._rules.of_route(call, found)
         if isinstance(found, Decomposed):
             with self:
                 return found.run()

@@ -78,7 +78,7 @@ def pull_back(
     for first in range(0, len(questions), chunk):
         some = slice(first, first + chunk)
         last = first + chunk >= len(questions)
-        pulled += _pulled(selections[some], begins[some], at, run.sinks, keep=not last)
+        pulled += _pulled(selections[some], begins[some], at, run.sinks[run.ended :], keep=not last)
     return pulled
 
 
@@ -112,6 +112,8 @@ class _Pass:
         self._where, self._module = where, model.module
         self._mode = Interception(model.module, rules, model.weights, images, lambda: self._layers.innermost)
         self._at: Tensor | None = None
+        self.ended = 0
+        """How many operations ran before the layer at which the way back ends: it does not get to them."""
         for name in (*((where.layer,) if where.layer else ()), *(where.channels or ())):
             self._layers.require(name)
 
@@ -148,7 +150,7 @@ class _Pass:
             output = self._mode.passing(output, channels, name)
         if name == self._where.layer:
             output = self._mode.tapped(output)
-            self._at = output
+            self._at, self.ended = output, len(self._mode.sinks)
         return output
 
 
