@@ -43,6 +43,9 @@ class Weighted(Operation):
         weights = self.weights.folded(norm)
         return replace(self, weights=weights, run=lambda x: self.form.forward(x, weights.weight(), weights.bias()))
 
+    def gradient(self, operands: Sequence[Tensor], cotangents: Tensor) -> list[Tensor]:
+        return [self.pull(cotangents, operands[0])]
+
     def pullback(self, operands: Sequence[Tensor], cotangents: Tensor) -> list[Tensor]:
         return [self.pull(cotangents, operands[0])]
 

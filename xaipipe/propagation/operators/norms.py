@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from xaipipe.propagation.weights import Folding, norm_as_affine
 
 def held(call: Call, linear: Callable[[Tensor], Tensor]) -> Described | None:
     """A norm as the linear function that it is for the statistics which this input has."""
-    if len(call.operands) != 1:
+    if len(call.operands) != 1 or not call.depends(0, "input"):
         return None
     (mark,) = call.marks
     return described("norm", call, mark.passed_on(False), linearised=linear)
@@ -114,8 +116,7 @@ def _folded(call: Call, norm: Folding) -> Described | None:
     if channel != 1:
         return None
     together = layer.followed_by(norm)
-    with torch.no_grad():
-        ready = call.on(*call.operands)
+    ready = partial(call.function, *call.args, **call.kwargs)
     return Described(together, Mark(behind=mark.behind, layer=(together, x)), (x,), ready=ready)
 
 
@@ -126,7 +127,8 @@ def _affine_per_channel(call: Call, norm: Folding) -> Described:
     shape = (1, -1, *[1] * (x.ndim - 2))
     factor, shift = factor.reshape(shape), shift.reshape(shape)
     # not torch's own: on the CPU its gradient is wrong for single images whose gradient has channels last
-    return described("scale", call, mark.passed_on(False), linearised=lambda x: x * factor + shift, shift=shift)
+    found = described("scale", call, mark.passed_on(False), run=lambda x: x * factor + shift, shift=shift)
+    return replace(found, ready=partial(call.function, *call.args, **call.kwargs))
 
 
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
@@ -146,10 +148,12 @@ def _normalize(call: Call, _: Surroundings) -> Described | None:
 
 
 def _local_response_norm(call: Call, _: Surroundings) -> Described | None:
+    run = call.again()
+
     def linear(x: Tensor) -> Tensor:
         constant = x.detach()
         tiny = torch.finfo(x.dtype).tiny
-        factor: Tensor = call.on(constant) / torch.where(constant.abs() < tiny, tiny, constant)
+        factor: Tensor = run(constant) / torch.where(constant.abs() < tiny, tiny, constant)
         return x * factor
 
     return held(call, linear)
