@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -18,7 +19,13 @@ from xaipipe_propagation.rules import Bounds
 
 
 def _parse(value: Any) -> Any:
-    return known_composite(value) if isinstance(value, str) else value
+    if isinstance(value, Mapping):
+        return CompositeTable.parse(value, "the composite")
+    if not isinstance(value, str | CompositeTable):
+        raise ValueError("a composite's name, or a table of rules")
+    if isinstance(value, str):
+        known_composite(value)
+    return value
 
 
 CompositeChoice = Annotated[str | CompositeTable, BeforeValidator(_parse), WithJsonSchema({"type": "string | table"})]
