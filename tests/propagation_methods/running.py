@@ -13,6 +13,7 @@ from tests.propagation_methods.definitions import Array, Case, case_of
 from xaipipe.models.model import Model
 from xaipipe.models.targets import Question
 from xaipipe.propagation import Operation, Pulled, Rule, Weighted, pull_back
+from xaipipe.propagation.books import ABSORBERS
 from xaipipe_propagation.composites import around
 
 
@@ -64,7 +65,8 @@ def assert_as_defined(
 
 def assert_accounted(got: Pulled, tolerance: float = 1e-10) -> None:
     """What arrived and what was absorbed sum to what began, image by image."""
-    absorbed = torch.stack([part.amounts for part in got.absorbed]).sum(dim=0)
+    nothing = torch.zeros(len(ABSORBERS), len(got.values), dtype=got.values.dtype)
+    absorbed = sum((part.amounts for part in got.absorbed), nothing)
     residual = got.begun - got.values.reshape(len(got.values), -1).sum(dim=1) - absorbed.sum(dim=0)
     scale = got.begun.abs() + got.values.reshape(len(got.values), -1).abs().sum(dim=1) + absorbed.abs().sum(dim=0)
     assert float((residual.abs() / scale.clamp_min(1e-300)).max()) <= tolerance
