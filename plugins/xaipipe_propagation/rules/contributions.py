@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from xaipipe.ops import residual_shares
@@ -88,7 +89,7 @@ class Sum(Rule):
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
     ) -> list[Tensor]:
         alike = all(x.shape == operands[0].shape and x.dtype == arriving.dtype for x in operands)
-        if len(operands) == 2 and op.factors == (1, 1) and alike and self.eps:
+        if len(operands) == 2 and op.factors == (1, 1) and alike and self.eps and arriving.dtype != torch.half:
             a, b = operands
             first, second = residual_shares(arriving, a, b, self.eps)
             books.absorb("stabiliser", arriving)
