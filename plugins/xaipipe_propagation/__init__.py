@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from xaipipe import Stage, hookimpl
+from xaipipe_propagation.attnlrp import AttnLrp
 from xaipipe_propagation.lrp import Lrp
 
 
 @hookimpl
 def xaipipe_methods() -> list[type[Stage]]:
-    return [Lrp]
+    return [AttnLrp, Lrp]

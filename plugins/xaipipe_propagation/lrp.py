@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -47,6 +47,8 @@ class Lrp(RelevanceExplainer):
     """
 
     name = "lrp"
+    gates: ClassVar[bool] = True
+    """Whether a product's relevance goes to the signal alone and none to what gates it; else both get half of it."""
 
     class Params(RelevanceExplainer.Params):
         composite: CompositeChoice = Field("epsilon_plus", description="name of a composite, or a table of rules")
@@ -63,7 +65,7 @@ class Lrp(RelevanceExplainer):
             name: value for name in ("epsilon", "gamma", "alpha") if (value := getattr(self.params, name)) is not None
         }
         bounds = self._bounds(batch, model) if "low" in chosen.takes() else None
-        return chosen.composite(Settings(**given, bounds=bounds))
+        return chosen.composite(Settings(**given, bounds=bounds), self.gates)
 
     def require_used(self, rules: Rules) -> None:
         assert isinstance(rules, Composite)

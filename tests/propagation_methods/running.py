@@ -65,8 +65,8 @@ def assert_as_defined(
 
 def assert_accounted(got: Pulled, tolerance: float = 1e-10) -> None:
     """What arrived and what was absorbed sum to what began, image by image."""
-    nothing = torch.zeros(len(ABSORBERS), len(got.values), dtype=got.values.dtype)
-    absorbed = sum((part.amounts for part in got.absorbed), nothing)
+    nothing = got.values.new_zeros(len(ABSORBERS), len(got.values))
+    absorbed = torch.stack([nothing, *(part.amounts for part in got.absorbed)]).sum(dim=0)
     residual = got.begun - got.values.reshape(len(got.values), -1).sum(dim=1) - absorbed.sum(dim=0)
     scale = got.begun.abs() + got.values.reshape(len(got.values), -1).abs().sum(dim=1) + absorbed.abs().sum(dim=0)
     assert float((residual.abs() / scale.clamp_min(1e-300)).max()) <= tolerance

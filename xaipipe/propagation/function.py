@@ -57,7 +57,9 @@ class _Ruled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor) -> Any:
-        sink, *parts = _Propagate.apply(ctx.op, ctx.rule, ctx.books, ctx.shapes, arriving[0], *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        several = torch._C._are_functorch_transforms_active()  # else the detour costs, and gives nothing
+        propagate: Callable[..., Any] = _Propagate.apply if several else _Propagate.forward
+        sink, *parts = propagate(ctx.op, ctx.rule, ctx.books, ctx.shapes, arriving[0], *ctx.saved_tensors)
         return None, None, None, None, (None if ctx.books[1] is None else sink), *parts
 
 

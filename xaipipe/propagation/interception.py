@@ -78,7 +78,7 @@ class Interception(TorchFunctionMode):
         self.mark(pixels, Mark())
 
     def mark(self, tensor: Tensor, mark: Mark) -> None:
-        if tensor.requires_grad:
+        if tensor.requires_grad and not tensor.is_leaf:  # a view made under no_grad is one, whatever it is a view of
             setattr(tensor, _MARK, (self, mark))
 
     def mark_of(self, tensor: Tensor) -> Mark | None:
@@ -211,7 +211,7 @@ class Interception(TorchFunctionMode):
                 position = _looked_into(tensor, call.operands)
                 if position is not None:
                     others = call.operands[:position] + call.operands[position + 1 :]
-                    replay = partial(_remade, call.again(), others, position, index)
+                    replay = partial(_remade, call.again(), others, position, index, torch.is_grad_enabled())
                     self._values.note_view(tensor, call.operands[position], replay)
 
     # -- writes -----------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ class Interception(TorchFunctionMode):
         result = self._written(call, spelt)
         if result is target:
             return result
-        result = laid_out_like(target, result)
+        result = self._laid_out_like(target, result)
         if depends and not torch.is_grad_enabled():  # torch's gradient knows nothing of it
             with torch.enable_grad():
                 result = Overwritten.apply(target, result)  # type: ignore[no-untyped-call]
@@ -260,6 +260,13 @@ class Interception(TorchFunctionMode):
             self.mark(result, mark.passed_on(mark.nonnegative and not call.constants and _is_tensor(call.args[-1])))
         return result
 
+    def _laid_out_like(self, target: Tensor, result: Tensor) -> Tensor:
+        """In memory as the target is, since there may be views of it."""
+        laid_out, mark = laid_out_like(target, result), self.mark_of(result)
+        if laid_out is not result and mark is not None:
+            self.mark(laid_out, mark)
+        return laid_out
+
     # -- operands ---------------------------------------------------------------------------------
 
     def _operand(self, tensor: Tensor) -> tuple[Tensor, Mark | None]:
@@ -284,7 +291,7 @@ class Interception(TorchFunctionMode):
     def _constant(self, parameter: Tensor) -> Tensor:
         """One stand-in for each parameter, the same in every pass, since what is made of weights is kept by it."""
         if id(parameter) not in self._own:
-            return parameter.detach()
+            return self._values.same_view(parameter, parameter.detach())
         constant = self._surroundings.cache.constant(parameter)
         self._own[id(constant)] = constant
         return constant
@@ -304,9 +311,12 @@ def _moved(call: Call, found: Any) -> Mark:
     return mark.passed_on(mark.nonnegative if found.nonnegative is None else found.nonnegative, mark.gate)
 
 
-def _remade(run: Callable[..., Any], operands: Sequence[Tensor], position: int, index: int, base: Tensor) -> Tensor:
+def _remade(
+    run: Callable[..., Any], operands: Sequence[Tensor], position: int, index: int, with_gradient: bool, base: Tensor
+) -> Tensor:
     """A view made of another base."""
-    made: Tensor = _tensors(run(*operands[:position], base, *operands[position:]))[index]
+    with torch.set_grad_enabled(with_gradient):
+        made: Tensor = _tensors(run(*operands[:position], base, *operands[position:]))[index]
     return made
 
 

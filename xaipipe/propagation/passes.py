@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -23,9 +23,10 @@ from xaipipe.propagation.rules import Rules
 
 Start = Literal["gradient", "relevance"]
 """What begins at the output: ∂score/∂outputs, or that times the outputs, which for a logit is the logit itself."""
-torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # about operators that are batched one by one
 _AT_ONCE = 16
 """Images that go backwards together, over all targets."""
+_functorch: Any = torch._C._functorch
+_functorch._set_vmap_fallback_warning_enabled(False)  # it warns of operators whose targets go one by one
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,6 +44,7 @@ class Pulled:
     values: Tensor
     """[N, …] at the pixels, or at the layer that was asked for."""
     selection: Selection
+    """Without its graph, which is gone."""
     begun: Tensor
     """[N]: the sum of what began at the outputs."""
     absorbed: tuple[Absorbed, ...]
@@ -118,7 +120,8 @@ def _pulled(
     for k, (selection, begun) in enumerate(zip(selections, begins, strict=True)):
         values, *amounts = (part[k] if several else part for part in arrived)
         absorbed = tuple(Absorbed(sink.operation, found) for sink, found in zip(sinks, amounts, strict=True))
-        yield Pulled(values.detach(), selection, begun.reshape(len(begun), -1).sum(dim=1), absorbed)
+        known = replace(selection, scores=selection.scores.detach(), outputs=selection.outputs.detach())
+        yield Pulled(values.detach(), known, begun.reshape(len(begun), -1).sum(dim=1), absorbed)
 
 
 def _failed(error: RuntimeError, source: str) -> Exception:

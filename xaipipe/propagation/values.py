@@ -63,6 +63,13 @@ class Values:
         setattr(tensor, _VIEW, _View(self, base, base, replay))
         self._views.append(weakref.ref(tensor))
 
+    def same_view(self, tensor: Tensor, other: Tensor) -> Tensor:
+        """`other` shows what `tensor` shows."""
+        view = self._view_of(tensor)
+        if view is not None:
+            setattr(other, _VIEW, view)
+        return other
+
     def looks_into(self, tensor: Tensor) -> Tensor | None:
         """The tensor whose memory a view shows, as it stands now."""
         view = self._view_of(tensor)
@@ -73,7 +80,7 @@ class Values:
         view = self._view_of(tensor)
         if view is not None:
             base = self.current(view.base)
-            changed = _changed(base, view.replay, new, hidden=not tensor.requires_grad)
+            changed = _changed(base, view.replay, new, hidden=tensor.is_leaf)
             self._made_of(changed, (base, new))
             setattr(new, _VIEW, _View(self, changed, changed, view.replay))
             self.write(base, changed)
@@ -126,7 +133,7 @@ class Values:
         view: _View | None = getattr(tensor, _VIEW, None)
         if view is not None and view.owner is self:
             return view
-        if tensor.requires_grad or not tensor._is_view() or tensor._base is None:
+        if not tensor.is_leaf or not tensor._is_view() or tensor._base is None:
             return None
         return _View(self, tensor._base, tensor._base, taken_out(tensor))  # a constant's, which nobody has noted
 

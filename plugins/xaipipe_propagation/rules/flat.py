@@ -11,7 +11,7 @@ from torch import Tensor
 from xaipipe.ops import flat_spread
 from xaipipe.propagation import Books, Operation, Rule, Weighted
 from xaipipe.propagation.weighted import Convolution
-from xaipipe_propagation.rules.dividing import note_stabiliser, shares
+from xaipipe_propagation.rules.dividing import shares
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Flat(Rule):
             return [one.expand(-1, *x.shape)]
         ones = op.weights.weight("ones")
         counts = op.form.forward(torch.ones_like(x), ones, None)
-        s = shares(arriving, counts, 0.0)
-        note_stabiliser(books, arriving, counts, s)
+        s = shares(arriving, counts, 0.0, books)
         return [op.form.pull(s, ones, x)]
 
 
@@ -53,8 +52,7 @@ class WSquare(Rule):
         (x,) = operands
         squared = op.weights.weight("squared")
         z = op.form.forward(torch.ones_like(x), squared, None)
-        s = shares(arriving, z, self.eps)
-        note_stabiliser(books, arriving, z, s)
+        s = shares(arriving, z, self.eps, books)
         return [op.form.pull(s, squared, x)]
 
 
