@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xaipipe.errors import UsageError
 from xaipipe.propagation.books import ABSORBERS, Books
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.rules import Rule
@@ -133,6 +134,9 @@ def _propagated(
     parts = rule.propagate(op, operands, output, arriving, books)
     if len(parts) != len(shapes):
         raise ValueError(f"the rule for {op} answered for {len(parts)} operands, expected {len(shapes)}")
+    for part, shape in zip(parts, shapes, strict=True):
+        if part is not None and part.shape != (len(arriving), *shape):
+            raise _misshapen(op, part, shape)
     nothing = arriving.new_zeros(())
     filled = (
         nothing.expand(len(arriving), *shape) if part is None else part
@@ -150,3 +154,13 @@ def _absorbed(books: Books, arriving: Tensor, kind: torch.dtype | None) -> Tenso
         if (amounts := books.amounts.get(absorber)) is not None:
             absorbed[:, row] = amounts
     return absorbed
+
+
+def _misshapen(op: Operation, part: Tensor, shape: torch.Size) -> UsageError:
+    return UsageError(
+        "a rule hands on another shape than the operand has",
+        got=tuple(part.shape[1:]),
+        expected=tuple(shape),
+        where=str(op),
+        hint="choose another rule for this layer; 'pass' only fits where output and input have the same shape",
+    )

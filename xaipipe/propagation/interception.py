@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from xaipipe.errors import UsageError
 from xaipipe.models.weight_cache import WeightCache
+from xaipipe.propagation.audit import Audit
 from xaipipe.propagation.autocast import CASTED, as_now, autocasting, cast_and_run
 from xaipipe.propagation.books import ABSORBERS
 from xaipipe.propagation.calls import Call, Slot, slots_of, with_tensors
@@ -98,18 +99,18 @@ class Interception(TorchFunctionMode):
                 f"layer '{layer}' has no such channels", got=list(channels), expected=f"0 … {tensor.shape[1] - 1}"
             )
         passed: Tensor = OnlyChannels.apply(tensor, list(channels))  # type: ignore[no-untyped-call]
-        return self._like(passed, tensor)
-
-    def tapped(self, tensor: Tensor) -> Tensor:
-        """A node of its own in the graph, at which the way back can end."""
-        return self._like(tensor.view_as(tensor), tensor)
-
-    def _like(self, new: Tensor, tensor: Tensor) -> Tensor:
-        """Marked like another tensor, but nothing is folded into the layer before it: it is looked at here."""
         mark = self.mark_of(tensor)
         if mark is not None:
-            self.mark(new, replace(mark, layer=None))
-        return new
+            self.mark(passed, replace(mark, through=tuple(channels)))
+        return passed
+
+    def tapped(self, tensor: Tensor) -> Tensor:
+        """A node of its own in the graph, at which the way back can end; nothing is folded into the layer before it."""
+        tapped = tensor.view_as(tensor)
+        mark = self.mark_of(tensor)
+        if mark is not None:
+            self.mark(tapped, replace(mark, layer=None))
+        return tapped
 
     def _made_of(self, new: Tensor, sources: Sequence[Tensor]) -> None:
         """Of values that were put together outside of any operator."""
@@ -161,6 +162,8 @@ class Interception(TorchFunctionMode):
                 return cast_and_run(call)
         describer = describer_of(call.name)
         found = describer(call, self._surroundings) if describer is not None else None
+        if isinstance(found, Route) and isinstance(self._rules, Audit):
+            found = self._rules.of_route(call, found)
         if isinstance(found, Decomposed) and self._is_taken_apart(call, found):
             with self:
                 return found.run()
@@ -192,7 +195,11 @@ class Interception(TorchFunctionMode):
             kind = torch.float64 if first.dtype == torch.float64 else torch.float32
             amounts = torch.zeros(len(ABSORBERS), self._images, dtype=kind, device=first.device, requires_grad=True)
             self.sinks.append(Sink(found.operation, amounts))
-        return ruled(found.operation, rule, found.operands, self._images, amounts, found.ready)
+        result = ruled(found.operation, rule, found.operands, self._images, amounts, found.ready)
+        through = call.marks[0].through
+        if through is not None and found.operands[0] is not call.operands[0]:  # folded: the channels were not met
+            result = OnlyChannels.apply(result, list(through))  # type: ignore[no-untyped-call]
+        return result
 
     def _note(self, call: Call, result: Any, mark: Mark) -> None:
         """Mark what an operator made, and remember what it made views of."""

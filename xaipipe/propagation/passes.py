@@ -90,8 +90,9 @@ def pull_back(
     for first in range(0, len(questions), chunk):
         some = selections[first : first + chunk]
         last = first + chunk >= len(questions)
+        ends = run.sinks[run.ended :]
         try:
-            pulled += _pulled(some, [_beginning(one, start, model.source) for one in some], at, run.sinks, not last)
+            pulled += _pulled(some, [_beginning(one, start, model.source) for one in some], at, ends, not last)
         except RuntimeError as error:
             raise _failed(error, model.source) from error
     return pulled
@@ -143,6 +144,8 @@ class _Pass:
         self._where = where
         self._mode = Interception(model.module, rules, model.weights, images, lambda: layers.innermost, several)
         self._at: Tensor | None = None
+        self.ended = 0
+        """How many operations ran before the layer at which the way back ends: it does not get to them."""
         self.sinks, self.captured = self._mode.sinks, self._mode.captured
         for name in (*((where.layer,) if where.layer else ()), *(where.channels or ())):
             self._layers.require(name)
@@ -180,5 +183,5 @@ class _Pass:
             output = self._mode.passing(output, channels, name)
         if name == self._where.layer:
             output = self._mode.tapped(output)
-            self._at = output
+            self._at, self.ended = output, len(self._mode.sinks)
         return output

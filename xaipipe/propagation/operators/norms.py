@@ -113,7 +113,7 @@ def _folded(call: Call, norm: Folding) -> Described | None:
         return None
     together = layer.followed_by(norm)
     ready = partial(call.function, *call.args, **call.kwargs)
-    return Described(together, Mark(behind=mark.behind, layer=(together, x)), (x,), ready=ready)
+    return Described(together, Mark(behind=mark.behind, layer=(together, x), through=mark.through), (x,), ready=ready)
 
 
 def _affine_per_channel(call: Call, norm: Folding) -> Described:
