@@ -149,7 +149,9 @@ class Interception(TorchFunctionMode):
         kind = torch.float64 if first.dtype == torch.float64 else torch.float32
         amounts = torch.zeros(len(ABSORBERS), self._images, dtype=kind, device=first.device, requires_grad=True)
         self.sinks.append(Sink(found.operation, amounts))
-        return ruled(found.operation, rule, found.operands, amounts, found.ready)
+        result = ruled(found.operation, rule, found.operands, amounts, found.ready)
+        rule.ran(found.operation, found.operands, result)
+        return result
 
     def _note(self, call: Call, result: Any, mark: Mark) -> None:
         """Mark what an operator made, and remember what it made views of."""

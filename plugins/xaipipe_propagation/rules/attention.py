@@ -28,11 +28,10 @@ class SplitProduct(Rule):
     ) -> list[Tensor | None]:
         first, second = self._parts(op, operands)
         if op.kind == "product":
-            parts = [
+            return [
                 sum_to(part * arriving, x.shape) if part else None
                 for part, x in zip((first, second), operands, strict=True)
             ]
-            return parts
         assert output is not None
         s = shares(arriving, output, self.eps)
         note_stabiliser(books, arriving, output, s)
