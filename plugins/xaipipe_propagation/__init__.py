@@ -6,8 +6,9 @@ from xaipipe import Stage, hookimpl
 from xaipipe_propagation.attention_rollout import AttentionRollout
 from xaipipe_propagation.attnlrp import AttnLrp
 from xaipipe_propagation.lrp import Lrp
+from xaipipe_propagation.transformer_attribution import TransformerAttribution
 
 
 @hookimpl
 def xaipipe_methods() -> list[type[Stage]]:
-    return [AttentionRollout, AttnLrp, Lrp]
+    return [AttentionRollout, AttnLrp, Lrp, TransformerAttribution]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,15 +11,14 @@ from torch import Tensor
 from xaipipe import Model
 from xaipipe.errors import UsageError
 from xaipipe.models.differentiable import require_differentiable
-from xaipipe.models.geometry import derived_field, measured_grid
-from xaipipe.models.layers import NamedLayer
 from xaipipe.models.targets import Question, Selection
 from xaipipe.propagation import Books, Operation, Rule, Rules
 from xaipipe.propagation.passes import ForwardPass, Where
-from xaipipe.types import Grid
 
 _MOST_OTHERS = 32
 """Tokens beside the patches that a model is taken to have: class tokens, registers, prompts."""
+_AT_ONCE = 16
+"""Images that go backwards together, over all targets."""
 _INSTEAD = "methods for any network: gradcam, saliency, lrp; for transformers of every kind: attnlrp"
 
 
@@ -82,27 +81,41 @@ class Attention:
         return read[:, rolled.shape[-1] - height * width :].reshape(-1, 1, height, width)
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A forward pass under rules whose softmaxes were noted."""
-
-    selections: tuple[Selection, ...]
-    attention: Attention
-
-
-def run_noting(model: Model, pixels: Tensor, questions: Sequence[Question], rules: Rules, seen: Sequence[Seen]) -> Run:
-    """Ask the model under rules that note softmaxes and convolutions in `seen`."""
+def asked_noting(model: Model, pixels: Tensor, questions: Sequence[Question], rules: Rules) -> tuple[Selection, ...]:
+    """One forward pass under rules some of which note what they see."""
     leaf = pixels.detach().requires_grad_()
     with torch.enable_grad():
         selections = model.ask(leaf, questions, ForwardPass(model, len(pixels), rules, Where()).forward)
         for selection in selections:
             require_differentiable(selection, model.source)
-    return Run(selections, _attention(seen, selections[0].outputs, len(pixels), model.source))
+    return selections
 
 
-def _attention(seen: Sequence[Seen], outputs: Tensor, images: int, source: str) -> Attention:
-    maps = [one for one in seen if _is_attention(one)]
-    between = [one for one in maps if one.output.shape[-1] == one.output.shape[-2]]
+def arrivals(selections: Sequence[Selection], ends: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """What arrives at tensors of the graph of the gradient of each score by the outputs."""
+    outputs = selections[0].outputs
+    with torch.enable_grad():
+        begins = [torch.autograd.grad(one.scores.sum(), one.outputs, retain_graph=True)[0] for one in selections]
+    chunk = max(1, _AT_ONCE // len(outputs))
+
+    def back(begun: Tensor) -> tuple[Tensor, ...]:
+        found = torch.autograd.grad(outputs, list(ends), begun, retain_graph=True, allow_unused=True)
+        return tuple(torch.zeros_like(end) if part is None else part for end, part in zip(ends, found, strict=True))
+
+    for first in range(0, len(begins), chunk):
+        some = begins[first : first + chunk]
+        together = torch.func.vmap(back)(torch.stack(some)) if len(some) > 1 else [part[None] for part in back(some[0])]
+        yield from ([part[k].detach() for part in together] for k in range(len(some)))
+
+
+def between_tokens(seen: Sequence[Seen]) -> list[Seen]:
+    """The softmaxes of self-attention: weights over as many tokens as ask."""
+    return [one for one in seen if _is_attention(one) and one.output.shape[-1] == one.output.shape[-2]]
+
+
+def attention_of(seen: Sequence[Seen], outputs: Tensor, images: int, source: str) -> Attention:
+    """Of a pass whose softmaxes and convolutions were noted."""
+    maps, between = [one for one in seen if _is_attention(one)], between_tokens(seen)
     if not between:
         raise UsageError("the model has no attention between tokens", where=source, hint=_INSTEAD)
     patches = _patches_before(seen, between[0])
@@ -177,22 +190,3 @@ def _read(outputs: Tensor, weights: Tensor, images: int) -> Tensor:
 def _pooled(weights: Tensor, images: int) -> Tensor:
     """Of a head that reads tokens by attention of its own: the mean over heads and queries."""
     return weights.detach().double().reshape(images, -1, weights.shape[-1]).mean(dim=1)
-
-
-@dataclass(frozen=True)
-class PatchGrid:
-    """Where the patches lie, and how that was found."""
-
-    layer: str
-    grid: Grid
-    source: str
-
-
-def patch_grid(model: Model, pixels: Tensor, patches: Seen) -> PatchGrid:
-    """The grid of the patch embedding's output."""
-    name = patches.operation.layer
-    layer = NamedLayer(name, dict(model.module.named_modules())[name])
-    field = derived_field(model.module, layer, pixels)
-    if field is not None:
-        return PatchGrid(name, field.grid, "derived from the network's operators")
-    return PatchGrid(name, measured_grid(model.module, layer, pixels), "measured by gradients: an operator has no rule")

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from xaipipe import Batch, Explainer, ExplainerParams, Explanation, Model
-from xaipipe.models.targets import Question, Selection
-from xaipipe.propagation import Gradient, gradient_with
-from xaipipe_propagation.attention_maps import Attention, Noted, PatchGrid, patch_grid, run_noting
+from xaipipe import Batch, ExplainerParams, Model
+from xaipipe.models.targets import Selection
+from xaipipe_propagation.attention_explainer import AttentionExplainer
+from xaipipe_propagation.attention_maps import Attention
 
 Heads = Literal["mean", "min", "max"]
 
 
-class AttentionRollout(Explainer):
+class AttentionRollout(AttentionExplainer):
     """How much of each patch reaches the tokens that the model's head reads, if only attention mixed them.
 
     Each layer is A = ½ (heads together + I), its rows made to sum to 1; the layers are multiplied. The map is the
@@ -42,23 +43,12 @@ class AttentionRollout(Explainer):
             0.0, ge=0, lt=1, description="share of a layer's weakest weights between patches that are left out"
         )
 
-    def __init__(self, *args: Any, **values: Any) -> None:
-        super().__init__(*args, **values)
-        self._grids: dict[tuple[int, ...], PatchGrid] = {}
-
-    def explain(self, batch: Batch, model: Model) -> Explanation:
-        return self.explain_each(batch, model, (self.params.question,))[0]
-
-    def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
-        noted = Noted(Gradient())
-        rules = gradient_with({"softmax": noted, "convolution": noted})
-        run = run_noting(model, batch.pixels, questions, rules, noted.seen)
-        key = (id(model.module), *batch.pixels.shape[1:])
-        place = self._grids.get(key) or patch_grid(model, batch.pixels, run.attention.patches)
-        self._grids[key] = place
+    def maps(
+        self, batch: Batch, model: Model, attention: Attention, selections: Sequence[Selection]
+    ) -> Iterator[Tensor]:
         with torch.no_grad():
-            values = run.attention.on_patches(self.rolled_out(run.attention))
-        return [self._explanation(batch, selection, values, run.attention, place) for selection in run.selections]
+            values = attention.on_patches(self.rolled_out(attention))
+        yield from repeat(values, len(selections))
 
     def rolled_out(self, attention: Attention) -> Tensor:
         """The product of the layers [N, tokens, tokens]; rows sum to 1."""
@@ -70,26 +60,6 @@ class AttentionRollout(Explainer):
             rolled = layer if rolled is None else layer @ rolled
         assert rolled is not None
         return rolled
-
-    def _explanation(
-        self, batch: Batch, selection: Selection, values: Tensor, attention: Attention, place: PatchGrid
-    ) -> Explanation:
-        facts = {
-            "layers": len(attention.weights),
-            "tokens": int(attention.weights[0].shape[-1]),
-            "patch_embedding": place.layer,
-            "grid": place.source,
-            "on_patches": values.sum(dim=(1, 2, 3)).tolist(),
-        }
-        return Explanation(
-            values=values.to(batch.pixels.dtype),
-            grid=place.grid,
-            targets=selection.targets,
-            scores=selection.scores.detach(),
-            input_size=(int(batch.pixels.shape[2]), int(batch.pixels.shape[3])),
-            diagnostics={**selection.asked, **facts},
-            tiles=batch.tiles,
-        )
 
 
 def _together(weights: Tensor, heads: Heads) -> Tensor:

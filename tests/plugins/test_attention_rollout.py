@@ -17,7 +17,7 @@ from xaipipe.errors import UsageError
 from xaipipe.models.targets import Question
 from xaipipe.propagation import Gradient, gradient_with
 from xaipipe.testing import ExplainerContract, SmallCnn, SmallVit, images
-from xaipipe_propagation.attention_maps import Noted, run_noting
+from xaipipe_propagation.attention_maps import Noted, asked_noting, attention_of
 from xaipipe_propagation.attention_rollout import AttentionRollout
 
 
@@ -74,8 +74,9 @@ def test_without_a_class_token_it_is_the_mean_over_patches(registers: int) -> No
 def _rolled(net: nn.Module, x: Tensor, **params: Any) -> Tensor:
     noted = Noted(Gradient())
     rules = gradient_with({"softmax": noted, "convolution": noted})
-    run = run_noting(Model.of(net), x, [Question(0)], rules, noted.seen)
-    return AttentionRollout(**params).rolled_out(run.attention).detach()
+    (selection,) = asked_noting(Model.of(net), x, [Question(0)], rules)
+    attention = attention_of(noted.seen, selection.outputs, len(x), "a test")
+    return AttentionRollout(**params).rolled_out(attention).detach()
 
 
 @pytest.mark.parametrize("heads", ["mean", "min", "max"])
