@@ -20,8 +20,9 @@ from xaipipe.propagation.layers import Layers
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.rules import Rules
 
-Start = Literal["gradient", "relevance"]
-"""What begins at the output: ∂score/∂outputs, or that times the outputs, which for a logit is the logit itself."""
+Start = Literal["gradient", "relevance", "probability"]
+"""What begins at the output: ∂score/∂outputs; that times the outputs, which for a logit is the logit itself; or what of
+it is positive as shares of one, which for a logit is one at the target."""
 _AT_ONCE = 16
 """Images that go backwards together, over all targets."""
 
@@ -84,7 +85,16 @@ def pull_back(
 
 def _beginning(selection: Selection, start: Start) -> Tensor:
     (gradient,) = torch.autograd.grad(selection.scores.sum(), selection.outputs, retain_graph=True)
-    return gradient if start == "gradient" else gradient * selection.outputs.detach()
+    if start == "relevance":
+        return gradient * selection.outputs.detach()
+    return gradient if start == "gradient" else _as_probability(gradient)
+
+
+def _as_probability(gradient: Tensor) -> Tensor:
+    """Shares of one for each image; nothing where nothing is positive."""
+    positive = gradient.clamp(min=0)
+    totals = positive.reshape(len(positive), -1).sum(dim=1)
+    return positive / torch.where(totals > 0, totals, 1).reshape(-1, *[1] * (gradient.ndim - 1))
 
 
 def pulled_from(
