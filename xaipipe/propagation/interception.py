@@ -196,6 +196,7 @@ class Interception(TorchFunctionMode):
             amounts = torch.zeros(len(ABSORBERS), self._images, dtype=kind, device=first.device, requires_grad=True)
             self.sinks.append(Sink(found.operation, amounts))
         result = ruled(found.operation, rule, found.operands, self._images, amounts, found.ready)
+        rule.ran(found.operation, found.operands, result)
         through = call.marks[0].through
         if through is not None and found.operands[0] is not call.operands[0]:  # folded: the channels were not met
             result = OnlyChannels.apply(result, list(through))  # type: ignore[no-untyped-call]

@@ -38,8 +38,8 @@ class ExplainerContract(StageContract):
     network: ClassVar[type[nn.Module]] = SmallCnn
     """What it is tried on; methods that need another kind of network choose `SmallVit`, or one of their own.
 
-    It is made without arguments, or with `pause`, the seconds that a forward pass sleeps. It sees images [N, 3, H, W] of
-    32 × 32 and 24 × 40 pixels, and tells three classes."""
+    It is made without arguments, or with `pause`, the seconds that a forward pass sleeps. It sees images [N, 3, H, W]
+    of 32 × 32 and 24 × 40 pixels, and tells three classes."""
     tolerance: ClassVar[float] = 1e-5
     """How far float32 results may differ where the order of sums does; a share of the largest value."""
     scales_with_score: ClassVar[bool] = False
