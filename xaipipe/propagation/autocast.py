@@ -27,17 +27,19 @@ def cast_and_run(call: Call) -> Any:
     device = call.operands[0].device.type
     lower = torch.get_autocast_dtype(device)
     tensors = slots_of(call.args, call.kwargs)
-    cast = [tensor.to(lower) if tensor.is_floating_point() else tensor for _, tensor in tensors]
+    cast = [tensor.to(lower) if _is_cast(tensor) else tensor for _, tensor in tensors]
     args, kwargs = with_tensors(call.args, call.kwargs, [slot for slot, _ in tensors], cast)
     with torch.autocast(device, enabled=False):
         return call.function(*args, **kwargs)
 
 
+def _is_cast(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.dtype != torch.float64
+
+
 def as_now(function: Callable[..., Any], tensor: Tensor) -> Callable[..., Any]:
     """The function in the precision in force, whenever it is called."""
     device = tensor.device.type
-    if not torch.is_autocast_enabled(device):
-        return function
     lower = torch.get_autocast_dtype(device)
 
     def in_force(*args: Any, **kwargs: Any) -> Any:
