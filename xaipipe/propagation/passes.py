@@ -14,6 +14,7 @@ from xaipipe.models.differentiable import require_differentiable, required_gradi
 from xaipipe.models.forward import Forward, is_out_of_memory
 from xaipipe.models.model import Model
 from xaipipe.models.targets import Question, Selection
+from xaipipe.models.weight_cache import WeightCache
 from xaipipe.propagation.answers import mapped
 from xaipipe.propagation.compiled import uncompiled
 from xaipipe.propagation.interception import Interception, Sink
@@ -152,7 +153,8 @@ class ForwardPass:
     def __init__(self, model: Model, images: int, rules: Rules, where: Where, several: bool = False) -> None:
         self._layers = layers = Layers(model.module)
         self._where = where
-        self._mode = Interception(model.module, rules, model.weights, images, lambda: layers.innermost, several)
+        weights = WeightCache() if model.weights is None else model.weights
+        self._mode = Interception(model.module, rules, weights, images, lambda: layers.innermost, several)
         self._at: Tensor | None = None
         self.ended = 0
         """How many operations ran before the layer at which the way back ends: it does not get to them."""
