@@ -28,9 +28,9 @@ class ExplanationVectors(PointsExplainer):
     weighted mean. With `of = "variance"` it is the gradient of the process's variance: the way to where it knows less.
 
     Misleads when: the model decides alike on all images nearby (`target_share` in the diagnostics is 0 or 1, and there
-    is a warning): take a larger `sigma`; and below the size of the noise's cells, of which nothing is known.
+    is a warning), or nearly so: take another `sigma`; and below the size of the noise's cells, which nobody looked at.
 
-    Example: `xaipipe.explain(model, x, method="explanation_vectors", target=281, sigma=0.3, samples=500)`
+    Example: `xaipipe.explain(model, x, method="explanation_vectors", target=281, sigma=0.1, samples=500)`
 
     Reference: Baehrens, Schroeter, Harmeling, Kawanabe, Hansen, Müller: How to Explain Individual Classification
     Decisions, JMLR 11, 2010. There it is the gradient of the probability of the other classes, of opposite sign.
@@ -43,7 +43,7 @@ class ExplanationVectors(PointsExplainer):
         of: Literal["mean", "variance"] = Field("mean", description="what the gradient is taken of")
         labels: Literal["decisions", "scores"] = Field("decisions", description="what is fitted to")
         samples: int = Field(256, ge=2, le=20000, description="images nearby; each costs a forward pass")
-        sigma: float = Field(0.2, gt=0, description="standard deviation of the noise, as a share of an image's range")
+        sigma: float = Field(0.05, gt=0, description="standard deviation of the noise, as a share of an image's range")
         cells: int = Field(14, ge=1, description="of the noise, along each side; drawn there and enlarged to the image")
         length: float = Field(1.0, gt=0, description="of the kernel, as a share of the samples' distance")
         noise: float = Field(0.1, gt=0, description="standard deviation of the labels around the process")
@@ -68,8 +68,7 @@ class ExplanationVectors(PointsExplainer):
         def at(places: list[Place]) -> list[Tensor]:
             images = [image for image, _ in places]
             asked = asked_without_gradient(model, near.points(places), [one.at(images) for one in questions])
-            said = _scores if self.params.labels == "scores" else _decisions
-            return list(torch.stack([said(selection).double().cpu() for selection in asked], dim=1))
+            return list(torch.stack([self._said(selection) for selection in asked], dim=1))
 
         samples = self.params.samples
         found = list(self.work_through(batch, model, samples, ("labels", len(questions)), at))
@@ -95,12 +94,18 @@ class ExplanationVectors(PointsExplainer):
 
     def _warn_of_one_answer(self, batch: Batch, selection: Selection, labels: Tensor) -> None:
         for image in (labels.amin(dim=1) == labels.amax(dim=1)).nonzero()[:1, 0].tolist():
+            same = float(self._said(selection)[image]) == float(labels[image, 0])
             warnings.warn(
                 f"{self.name}: the model says the same of all samples near {named(batch, image)}, target "
-                f"{selection.targets[image]}: its map is zero; take a sigma larger than {self.params.sigma:g}",
+                f"{selection.targets[image]}, so that its map is zero; take a sigma "
+                f"{'larger' if same else 'smaller'} than {self.params.sigma:g}",
                 ExplanationWarning,
                 stacklevel=2,
             )
+
+    def _said(self, selection: Selection) -> Tensor:
+        """What the model says of each image, as a label."""
+        return (_scores if self.params.labels == "scores" else _decisions)(selection).double().cpu()
 
 
 class _Nearby:

@@ -136,7 +136,7 @@ def test_it_points_where_a_linear_decision_changes() -> None:
     weights[:, 8:] = -1
     for surrogate_name in ("gaussian_process", "parzen"):
         got = xaipipe.explain(
-            Halves(), x, "explanation_vectors", target=1, samples=600, cells=4, surrogate=surrogate_name
+            Halves(), x, "explanation_vectors", target=1, samples=600, sigma=0.2, cells=4, surrogate=surrogate_name
         )
         cosine = F.cosine_similarity(got.values.flatten(), weights.flatten(), dim=0)
         assert float(cosine) > 0.85, surrogate_name
@@ -147,10 +147,21 @@ def test_the_same_answer_everywhere_is_a_warning_and_a_map_of_zeros() -> None:
     model = SmallCnn().double()
     with torch.no_grad():
         model.head.bias[1] += 1000
-    with pytest.warns(ExplanationWarning, match="says the same of all samples near image 0, target 1: its map is zero"):
-        got = xaipipe.explain(model, x, "explanation_vectors", target=1, samples=4)
+    with pytest.warns(ExplanationWarning, match="of all samples near image 0, target 1, .* a sigma larger than 0.3"):
+        got = xaipipe.explain(model, x, "explanation_vectors", target=1, samples=4, sigma=0.3)
     assert not got.values.any()
     assert got.diagnostics["target_share"] == [1.0, 1.0]
+
+
+def test_another_answer_everywhere_asks_for_less_noise() -> None:
+    class Exactly(nn.Module):
+        """Class 1 for one image only."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.one_hot((x == images(1).double()).flatten(1).all(dim=1).long(), 2).double()
+
+    with pytest.warns(ExplanationWarning, match="a sigma smaller than 0.05"):
+        xaipipe.explain(Exactly(), images(1).double(), "explanation_vectors", samples=4)
 
 
 def test_a_single_output_decides_by_its_sign() -> None:
