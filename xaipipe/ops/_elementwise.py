@@ -149,9 +149,7 @@ def _in_layout_of(out: Tensor, tensor: Tensor) -> Tensor:
     return tensor if same and _library.is_aligned(tensor) else torch.empty_like(out).copy_(tensor)
 
 
-def batched(
-    op: Elementwise, size: int, in_dims: tuple[int | None, ...], arguments: Arguments
-) -> tuple[Arguments, int]:
+def batched(op: Elementwise, size: int, in_dims: tuple[int | None, ...], arguments: Arguments) -> tuple[Arguments, int]:
     """Arguments with the axis of the batch where the op takes it, and where its outputs have it.
 
     Where only repeated tensors are batched, the batch is one more axis of targets and no other tensor is expanded.
