@@ -147,7 +147,7 @@ class ExplainerContract(StageContract):
         assert not self.explain(model, x, seed=1).values.equal(self.explain(model, x, seed=2).values)
 
     def test_standard_error_tells_how_far_off_another_sample_is(self) -> None:
-        model, x = SmallCnn(), images(3)
+        model, x = self.network(), images(3)
         first = self.explain(model, x)
         if first.standard_error is None:
             pytest.skip("the method states no standard error")
