@@ -45,7 +45,9 @@ def _rule(value: Any) -> Any:
 def _rule_of_norms(value: Any) -> Any:
     table = _rule(value)
     if table.rule not in OF_NORMS:
-        raise UsageError(f"rule '{table.rule}' is for layers with weights", expected=" or ".join(OF_NORMS), where="norm")
+        raise UsageError(
+            f"rule '{table.rule}' is for layers with weights", expected=" or ".join(OF_NORMS), where="norm"
+        )
     return table
 
 

@@ -21,7 +21,10 @@ SLOW = [
     *(f"timm:{name}" for name in ("xcit_nano_12_p16_224", "cait_xxs24_224", "nfnet_f0", "levit_128s")),
     *(f"timm:{name}" for name in ("coatnet_0_rw_224", "vit_tiny_patch16_224", "deit_tiny_distilled_patch16_224")),
     *(f"timm:{name}" for name in ("tf_efficientnetv2_b0", "mobilenetv4_conv_small", "pvt_v2_b0", "ghostnet_050")),
-    *(f"timm:{name}" for name in ("swin_tiny_patch4_window7_224", "beit_base_patch16_224", "resnest14d", "convnextv2_atto")),
+    *(
+        f"timm:{name}"
+        for name in ("swin_tiny_patch4_window7_224", "beit_base_patch16_224", "resnest14d", "convnextv2_atto")
+    ),
 ]
 
 
@@ -50,7 +53,9 @@ def test_ties_in_a_max_pooling_are_there() -> None:
 @pytest.mark.parametrize("layer", ["0", "1", "2", "3", "4", "6"])
 def test_without_bias_every_layer_conserves(layer: str, composite: str) -> None:
     """Of a chain, where nothing goes past a layer."""
-    found = xaipipe.explain(seeded(_chain), images(2, (8, 8)).double(), "lrp", target=2, composite=composite, layer=layer)
+    found = xaipipe.explain(
+        seeded(_chain), images(2, (8, 8)).double(), "lrp", target=2, composite=composite, layer=layer
+    )
     assert found.diagnostics["bias"] == [0, 0]
     arrived = found.values.sum(dim=(1, 2, 3)) + torch.tensor(found.diagnostics["stabiliser"], dtype=torch.float64)
     torch.testing.assert_close(arrived, found.scores, rtol=1e-10, atol=1e-13)

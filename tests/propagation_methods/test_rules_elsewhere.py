@@ -91,9 +91,7 @@ HELD: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Callable[[T
     "instance norm": (
         lambda x: F.instance_norm(x, eps=0.01),
         lambda x0: (
-            lambda x: (
-                (x - x.mean((2, 3), keepdim=True)) / (x0.var((2, 3), keepdim=True, unbiased=False) + 0.01).sqrt()
-            )
+            lambda x: (x - x.mean((2, 3), keepdim=True)) / (x0.var((2, 3), keepdim=True, unbiased=False) + 0.01).sqrt()
         ),
     ),
     "rms norm": (
