@@ -108,7 +108,7 @@ def _type_name(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return str(schema["const"])
     if "$ref" in schema:
-        return str(schema["$ref"]).rsplit("/", 1)[-1]
+        return "table"
     return str(schema.get("type", "any"))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field
 
 from xaipipe import Batch, Model
 from xaipipe.errors import UsageError
@@ -28,7 +28,7 @@ def _parse(value: Any) -> Any:
     return value
 
 
-CompositeChoice = Annotated[str | CompositeTable, BeforeValidator(_parse), WithJsonSchema({"type": "string | table"})]
+CompositeChoice = Annotated[str | CompositeTable, BeforeValidator(_parse)]
 
 
 class Lrp(RelevanceExplainer):

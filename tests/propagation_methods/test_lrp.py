@@ -67,39 +67,28 @@ class TestLrpGammaBox(ExplainerContract):
     scales_with_score = True
 
 
-class TestLrpGamma(ExplainerContract):
-    method = Lrp
-    params: ClassVar = {"composite": "epsilon_gamma"}
-    scales_with_score = True
-
-
 class TestLrpExcitationBackprop(ExplainerContract):
     method = Lrp
     params: ClassVar = {"composite": "excitation_backprop"}
     scales_with_score = True
 
 
-class TestLrpOfALayer(ExplainerContract):
+class TestLrpEpsilonGamma(ExplainerContract):
     method = Lrp
-    params: ClassVar = {"composite": "epsilon_plus_flat"}
+    params: ClassVar = {"composite": "epsilon_gamma"}
+    scales_with_score = True
 
-    def explain(self, model: nn.Module, x: Tensor, target: Any = 1, **changes: Any) -> xaipipe.Explanation:
-        layer = "block" if isinstance(model, SmallCnn) else None
-        return super().explain(model, x, target, layer=layer, **changes)
 
-    def test_several_targets_at_once_equal_one_by_one(self) -> None:
-        model, x = SmallCnn(), images(2)
-        together = xaipipe.explain(model, x, "lrp", target=[2, 0], layer="block", **self.params)
-        for target, got in zip((2, 0), together, strict=True):
-            torch.testing.assert_close(got.values, self.explain(model, x, target).values)
-
-    def test_contributions_of_shares_add_up_to_the_whole_images_map(self) -> None:
-        pytest.skip("a layer's relevance is refused in exact runs")
+class TestLrpOfOnesOwn(ExplainerContract):
+    method = Lrp
+    params: ClassVar = {"composite": {"last": "zero", "first": {"rule": "gamma", "gamma": 0.5}, "norm": "pass"}}
+    scales_with_score = True
 
 
 def test_every_composite_has_its_contract() -> None:
     classes = [value for name, value in globals().items() if name.startswith("TestLrp")]
-    assert {one.params.get("composite", "epsilon_plus") for one in classes} == set(COMPOSITES)
+    tried = [one.params.get("composite", "epsilon_plus") for one in classes]
+    assert {one for one in tried if isinstance(one, str)} == set(COMPOSITES)
 
 
 def close(got: Tensor, want: Tensor) -> float:
@@ -154,12 +143,12 @@ def test_tuples_and_dicts_need_a_name() -> None:
     want = xaipipe.explain(SmallCnn(), images(1), "lrp", target=1).values
     for how, output in (("tuple", 0), ("dict", "logits")):
         assert xaipipe.explain(Answers(how), images(1), "lrp", target=1, output=output).values.equal(want)
-    with pytest.raises(UsageError, match="several outputs"):
+    with pytest.raises(UsageError, match="the model returns several outputs"):
         xaipipe.explain(Answers("tuple"), images(1), "lrp", target=1)
 
 
 def test_detached_outputs_are_refused() -> None:
-    with pytest.raises(InputError, match="does not depend on the pixels"):
+    with pytest.raises(InputError, match="does not depend on the pixels by differentiable operators"):
         xaipipe.explain(Answers("detached"), images(1), "lrp", target=1)
 
 
