@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/elementwise_cuda.h"
-#include "common/kept_loops.h"
+#include "common/kept_element.h"
 #include "common/kept_op.h"
 
 namespace xai {
@@ -17,7 +17,7 @@ __device__ double share_numbers(const Values<Computed<Value>, sizeof...(input)>&
                                 std::integer_sequence<int, input...>, std::integer_sequence<int, output...>) {
     const auto shares = Op::element(numbers.at[input]..., rounded);
     (store(outputs[output][place], shares.at[output]), ...);
-    return Op::kept({{static_cast<double>(numbers.at[input])...}}, {{as_stored<Value>(shares.at[output])...}}, given);
+    return Op::kept({{static_cast<double>(numbers.at[input])...}}, {{as_stored(Value{}, shares.at[output])...}}, given);
 }
 
 // What one thread does in a chunk: elements of one lane, `rows` of them.

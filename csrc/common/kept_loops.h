@@ -1,11 +1,8 @@
 // The loop of an op that sums what it keeps, over one chunk. Each per-ISA file compiles it with its own flags.
-//
-// Besides what elementwise_element.h asks for, the op has
-//   static double kept(const Values<double, inputs>&, const Values<double, outputs>&, const Parameters<double>&);
 #pragma once
 
 #include "common/elementwise_loops.h"
-#include "common/kept.h"
+#include "common/kept_element.h"
 
 namespace xai {
 
@@ -14,14 +11,6 @@ using KeptLoop = double(const void* const* inputs, void* const* outputs, std::in
 using KeptLoops = PerDtype<KeptLoop>;
 
 namespace {
-
-// A number as it will be read from memory, in f64.
-template <typename Value>
-XAI_HOST_DEVICE static inline double as_stored(Computed<Value> number) {
-    Value stored;
-    store(stored, number);
-    return static_cast<double>(load(stored));
-}
 
 // Computes element i, stores it, and returns what is kept of it.
 template <typename Op, typename Value, int... input, int... output>
@@ -32,7 +21,7 @@ inline double share_one(std::int64_t i, const Value* const* inputs, Value* const
     const Values<Computed<Value>, sizeof...(input)> numbers{{load(inputs[input][i])...}};
     const auto shares = Op::element(numbers.at[input]..., rounded);
     (store(outputs[output][i], shares.at[output]), ...);
-    return Op::kept({{static_cast<double>(numbers.at[input])...}}, {{as_stored<Value>(shares.at[output])...}}, given);
+    return Op::kept({{static_cast<double>(numbers.at[input])...}}, {{as_stored(Value{}, shares.at[output])...}}, given);
 }
 
 inline double sum_of_lanes(double* lanes) {

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from xaipipe import Batch, Explainer, ExplainerParams, Explanation, Grid, Model, Question
+from xaipipe.models.model import NotFiniteError
 from xaipipe.models.targets import Selection
 from xaipipe.propagation import gradient_with, pull_back
 from xaipipe.running.chunks import PointsBudget, Sizing
 
+T = TypeVar("T")
 Place = tuple[int, int]
 """An image of the batch, and which of its points."""
 
@@ -61,20 +63,48 @@ class PointsExplainer(Explainer):
     ) -> Iterator[Visited]:
         """Gradients and scores at `steps` points of every image, in the order of images and steps."""
 
-        def at(some: range) -> list[Visited]:
-            places = [divmod(index, steps) for index in some]
-            images = [image for image, _ in places]
-            asked = [question.at(images) for question in questions]
-            pulled = pull_back(model, points(places), asked, gradient_with())
+        def at(places: list[Place]) -> list[Visited]:
+            pulled = pull_back(model, points(places), _for_places(questions, places), gradient_with())
             found = [(one.values, one.selection.scores.detach()) for one in pulled]
             return [
-                Visited(image, step, [values[j] for values, _ in found], [scores[j] for _, scores in found])
-                for j, (image, step) in enumerate(places)
+                Visited(*place, [values[j] for values, _ in found], [scores[j] for _, scores in found])
+                for j, place in enumerate(places)
             ]
 
-        chunks = self._sizing.chunks(model, batch.pixels, len(questions), self.params.budget, lambda: at(range(1)))
-        for visited in chunks.over(len(batch.pixels) * steps, at):
-            yield from visited
+        yield from self.work_through(batch, model, steps, ("gradients", len(questions)), at)
+
+    def score(
+        self,
+        batch: Batch,
+        model: Model,
+        questions: Sequence[Question],
+        steps: int,
+        points: Callable[[Sequence[Place]], Tensor],
+    ) -> Tensor:
+        """Scores [questions, N, steps] at points of every image."""
+
+        def at(places: list[Place]) -> list[Tensor]:
+            selections = asked_without_gradient(model, points(places), _for_places(questions, places))
+            return list(torch.stack([selection.scores for selection in selections], dim=1))
+
+        scores = list(self.work_through(batch, model, steps, ("scores", len(questions)), at))
+        return torch.stack(scores, dim=1).reshape(len(questions), len(batch.pixels), steps)
+
+    def work_through(
+        self, batch: Batch, model: Model, steps: int, what: Hashable, function: Callable[[list[Place]], list[T]]
+    ) -> Iterator[T]:
+        """What a function makes of every place, for as many at once as the budget allows."""
+
+        def at(some: range) -> list[T]:
+            places = [divmod(index, steps) for index in some]
+            try:
+                return function(places)
+            except NotFiniteError as error:
+                raise _of_the_batch(error, places, len(batch.pixels)) from error
+
+        chunks = self._sizing.chunks(model, batch.pixels, what, self.params.budget, lambda: at(range(1)))
+        for found in chunks.over(len(batch.pixels) * steps, at):
+            yield from found
 
     def explanation(
         self,
@@ -100,6 +130,19 @@ class PointsExplainer(Explainer):
 def asked_without_gradient(model: Model, pixels: Tensor, questions: Sequence[Question]) -> tuple[Selection, ...]:
     with torch.no_grad():
         return model.ask(pixels, questions)
+
+
+def _of_the_batch(error: NotFiniteError, places: Sequence[Place], images: int) -> NotFiniteError:
+    """The same error for the images that the points were made of."""
+    own = tuple(sorted({places[point][0] for point in error.images}))
+    told = NotFiniteError(str(error.facts["where"]), own, images)
+    told.facts["got"] = f"{told.facts['got']}, changed by the method"
+    return told
+
+
+def _for_places(questions: Sequence[Question], places: Sequence[Place]) -> list[Question]:
+    images = [image for image, _ in places]
+    return [question.at(images) for question in questions]
 
 
 def accumulators(batch: Batch, questions: Sequence[Question]) -> list[Tensor]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from xaipipe import Stage, hookimpl
+from xaipipe_propagation.attention_rollout import AttentionRollout
 from xaipipe_propagation.attnlrp import AttnLrp
+from xaipipe_propagation.excitation_backprop import ExcitationBackprop
 from xaipipe_propagation.lrp import Lrp
+from xaipipe_propagation.transformer_attribution import TransformerAttribution
 
 
 @hookimpl
 def xaipipe_methods() -> list[type[Stage]]:
-    return [AttnLrp, Lrp]
+    return [AttentionRollout, AttnLrp, ExcitationBackprop, Lrp, TransformerAttribution]

@@ -285,7 +285,7 @@ class LeaksAHook(Honest):
 
 class AccumulatesGradients(Honest):
     def finished(self, values: Tensor, model: Model) -> Tensor:
-        model.module.head.weight.grad += 1
+        next(p.grad for p in model.module.parameters() if p.grad is not None).add_(1)
         return values
 
 

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import xaipipe
-from xaipipe import ExplanationWarning, UsageError
+from xaipipe import Batch, ExplanationWarning, Tile, UsageError
+from xaipipe.array_slide import ArraySlide
 from xaipipe.models.model import Model
+from xaipipe.running.checks import checked
 from xaipipe.testing import ExplainerContract, SmallCnn, images
 from xaipipe_gradients import points
 from xaipipe_gradients.integrated_gradients import IntegratedGradients
@@ -178,6 +180,36 @@ def test_a_model_without_a_derivative_is_refused() -> None:
 
     with pytest.raises(xaipipe.InputError, match="does not depend on the pixels by differentiable operators"):
         xaipipe.explain(Cut(), images(1), "integrated_gradients", target=1)
+
+
+class FaintOverflows(SmallCnn):
+    """NaN for what is faint, but not zero."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = x.abs().amax(dim=(1, 2, 3))
+        spoilt = (size > 0.1) & (size < 1)
+        return torch.where(spoilt[:, None], torch.nan, super().forward(x))
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "counterfactual_path", "expected_gradients", "smoothgrad"])
+def test_nan_on_the_way_is_reported_for_the_image(method: str) -> None:
+    x = torch.stack([torch.zeros(3, 8, 8), torch.ones(3, 8, 8)])
+    x[0, 0, 0, 0], x[1, 0, 0, 0] = 0.05, 2.0
+    asked = {"references": torch.zeros_like(x)} if method == "expected_gradients" else {}
+    if method == "smoothgrad":
+        asked = {"base": {"method": "integrated_gradients", "quadrature": "riemann_left"}, "sigma": 1e-3}
+    with pytest.raises(xaipipe.InputError, match=r"NaN or infinity\n  got: image 1 of a batch of 2, changed by"):
+        xaipipe.explain(FaintOverflows(), x, method, target=1, **asked)
+
+
+def test_nan_on_the_way_of_a_tile_names_the_tile() -> None:
+    slide = ArraySlide(np.zeros((64, 64, 3), np.uint8))
+    tiles = tuple(Tile(slide, 0, 0, x, 8, 8) for x in (0, 8))
+    x = torch.stack([torch.zeros(3, 8, 8), torch.full((3, 8, 8), 2.0)])
+    batch = Batch(tiles, x, torch.ones(2, 8, 8, dtype=torch.bool))
+    stage = IntegratedGradients(target=1)
+    with pytest.raises(xaipipe.InputError, match="y=0 x=8"):
+        checked(stage, batch, lambda batch: stage.explain(batch, Model(FaintOverflows())))
 
 
 @pytest.mark.parametrize(

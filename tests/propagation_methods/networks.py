@@ -63,7 +63,7 @@ def stock(name: str) -> nn.Module:
 
 
 def _with_biases(net: nn.Module) -> None:
-    """Fresh networks have biases, layer scales and tokens of zero or nearly so: what is wrong with them would not show."""
+    """Fresh networks have biases, layer scales and tokens of zero or nearly so, which would hide what is wrong."""
     for parameter in net.parameters():
         if parameter.ndim < 2 or not parameter.any():
             with torch.no_grad():

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 import xaipipe
 from xaipipe import ExplanationWarning
 from xaipipe.propagation import Books, Call, Operation, Rule, register
-from xaipipe.propagation.operators import Described, Route, Surroundings
 from xaipipe.propagation.operators import _TABLE as TABLE
+from xaipipe.propagation.operators import Described, Route, Surroundings
 from xaipipe.propagation.unknown import UnknownOperatorError
 from xaipipe.testing import SmallCnn, images
 from xaipipe_propagation.composites import Composite, around

@@ -62,6 +62,7 @@ class Interception(TorchFunctionMode):
         super().__init__()
         self._rules, self._images, self._layer, self._several = rules, images, layer, several
         self._own = {id(t): t for t in (*module.parameters(), *module.buffers())}
+        cache.forget_all_but(self._own)
         self._values = Values(self._made_of, self._own)
         self._surroundings = Surroundings(cache, self._own)
         self._checkpoints = Checkpoints()
@@ -148,18 +149,19 @@ class Interception(TorchFunctionMode):
         writes = spelt.writes(args, kwargs)
         if not operands and not (writes and self._shows_operand(args[0])):
             return func(*args, **kwargs)
-        function = as_now(func, operands[0] if operands else args[0])
         call = Call(
-            function, spelt.name, args, kwargs, tuple(slots), tuple(operands), tuple(marks), tuple(constants),
+            func, spelt.name, args, kwargs, tuple(slots), tuple(operands), tuple(marks), tuple(constants),
             self._layer(),
         )  # fmt: skip
         with self._checkpoints.switched_off():
             return self._write(call, spelt) if writes else self._run(call)
 
     def _run(self, call: Call) -> Any:
-        if call.name in CASTED and autocasting(call.operands[0]):
-            with self:
-                return cast_and_run(call)
+        if autocasting(call.operands[0]):
+            if call.name in CASTED:
+                with self:
+                    return cast_and_run(call)
+            call = replace(call, function=as_now(call.function, call.operands[0]))
         describer = describer_of(call.name)
         found = describer(call, self._surroundings) if describer is not None else None
         if isinstance(found, Route) and isinstance(self._rules, Audit):
@@ -196,6 +198,7 @@ class Interception(TorchFunctionMode):
             amounts = torch.zeros(len(ABSORBERS), self._images, dtype=kind, device=first.device, requires_grad=True)
             self.sinks.append(Sink(found.operation, amounts))
         result = ruled(found.operation, rule, found.operands, self._images, amounts, found.ready)
+        rule.ran(found.operation, found.operands, result)
         through = call.marks[0].through
         if through is not None and found.operands[0] is not call.operands[0]:  # folded: the channels were not met
             result = OnlyChannels.apply(result, list(through))  # type: ignore[no-untyped-call]

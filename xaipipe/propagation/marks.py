@@ -35,7 +35,7 @@ class Mark:
     padded: tuple[Tensor, tuple[int, ...]] | None = None
     """What it is with zeros around it, and how many: as of `F.pad`."""
     through: tuple[int, ...] | None = None
-    """Channels through which alone anything passes on the way back; what is folded into its layer has to keep to them."""
+    """Channels through which alone anything passes on the way back, also where its layer is folded."""
 
     def passed_on(self, nonnegative: bool, gate: int = 0) -> Mark:
         """The mark of something computed from it."""

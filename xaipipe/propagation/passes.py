@@ -14,6 +14,7 @@ from xaipipe.models.differentiable import require_differentiable, required_gradi
 from xaipipe.models.forward import Forward, is_out_of_memory
 from xaipipe.models.model import Model
 from xaipipe.models.targets import Question, Selection
+from xaipipe.models.weight_cache import WeightCache
 from xaipipe.propagation.answers import mapped
 from xaipipe.propagation.compiled import uncompiled
 from xaipipe.propagation.interception import Interception, Sink
@@ -21,8 +22,9 @@ from xaipipe.propagation.layers import Layers
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.rules import Rules
 
-Start = Literal["gradient", "relevance"]
-"""What begins at the output: ∂score/∂outputs, or that times the outputs, which for a logit is the logit itself."""
+Start = Literal["gradient", "relevance", "probability"]
+"""What begins at the output: ∂score/∂outputs; that times the outputs, which for a logit is the logit itself; or what of
+it is positive as shares of one, which for a logit is one at the target."""
 _AT_ONCE = 16
 """Images that go backwards together, over all targets."""
 _functorch: Any = torch._C._functorch
@@ -75,7 +77,7 @@ def pull_back(
 
     A model with operators that torch cannot batch over the questions (an `autograd.Function`) is run once for each.
     """
-    run = _Pass(model, len(pixels), rules, where or Where(), several=len(questions) > 1)
+    run = ForwardPass(model, len(pixels), rules, where or Where(), several=len(questions) > 1)
     leaf = pixels.detach().requires_grad_()
     with torch.enable_grad():
         selections = model.ask(leaf, questions, run.forward)
@@ -103,7 +105,16 @@ def _beginning(selection: Selection, start: Start, source: str) -> Tensor:
         total = selection.scores.sum()
     (found,) = torch.autograd.grad(total, selection.outputs, retain_graph=True, allow_unused=True)
     gradient = required_gradient(found, source)
-    return gradient if start == "gradient" else gradient * selection.outputs.detach()
+    if start == "relevance":
+        return gradient * selection.outputs.detach()
+    return gradient if start == "gradient" else _as_probability(gradient)
+
+
+def _as_probability(gradient: Tensor) -> Tensor:
+    """Shares of one for each image; nothing where nothing is positive."""
+    positive = gradient.clamp(min=0)
+    totals = positive.reshape(len(positive), -1).sum(dim=1)
+    return positive / torch.where(totals > 0, totals, 1).reshape(-1, *[1] * (gradient.ndim - 1))
 
 
 def _pulled(
@@ -136,13 +147,14 @@ def _failed(error: RuntimeError, source: str) -> Exception:
     )
 
 
-class _Pass:
+class ForwardPass:
     """A forward pass: what runs the module, and what is needed of it afterwards."""
 
-    def __init__(self, model: Model, images: int, rules: Rules, where: Where, several: bool) -> None:
+    def __init__(self, model: Model, images: int, rules: Rules, where: Where, several: bool = False) -> None:
         self._layers = layers = Layers(model.module)
         self._where = where
-        self._mode = Interception(model.module, rules, model.weights, images, lambda: layers.innermost, several)
+        weights = WeightCache() if model.weights is None else model.weights
+        self._mode = Interception(model.module, rules, weights, images, lambda: layers.innermost, several)
         self._at: Tensor | None = None
         self.ended = 0
         """How many operations ran before the layer at which the way back ends: it does not get to them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from threading import Lock
 from typing import Annotated, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -41,9 +41,9 @@ class Sizing:
         self._sizes: WeakKeyDictionary[nn.Module, dict[Any, int]] = WeakKeyDictionary()
         self._lock = Lock()
 
-    def chunks(self, model: Model, image: Tensor, questions: int, budget: int, once: Callable[[], Any]) -> Chunks:
-        """For images like `image`, of which `once` sends one through the model."""
-        key = (tuple(image.shape[-3:]), image.dtype, image.device, questions, budget)
+    def chunks(self, model: Model, image: Tensor, what: Hashable, budget: int, once: Callable[[], Any]) -> Chunks:
+        """For images like `image`, of which `once` sends one through the model. `what` names the kind of work."""
+        key = (tuple(image.shape[-3:]), image.dtype, image.device, what, budget)
         with self._lock:
             size = self._sizes.get(model.module, {}).get(key)
         if size is None:

@@ -38,8 +38,8 @@ class ExplainerContract(StageContract):
     network: ClassVar[type[nn.Module]] = SmallCnn
     """What it is tried on; methods that need another kind of network choose `SmallVit`, or one of their own.
 
-    It is made without arguments, or with `pause`, the seconds that a forward pass sleeps. It sees images [N, 3, H, W] of
-    32 × 32 and 24 × 40 pixels, and tells three classes."""
+    It is made without arguments, or with `pause`, the seconds that a forward pass sleeps. It sees images [N, 3, H, W]
+    of 32 × 32 and 24 × 40 pixels, and tells three classes."""
     tolerance: ClassVar[float] = 1e-5
     """How far float32 results may differ where the order of sums does; a share of the largest value."""
     scales_with_score: ClassVar[bool] = False
@@ -147,7 +147,7 @@ class ExplainerContract(StageContract):
         assert not self.explain(model, x, seed=1).values.equal(self.explain(model, x, seed=2).values)
 
     def test_standard_error_tells_how_far_off_another_sample_is(self) -> None:
-        model, x = SmallCnn(), images(3)
+        model, x = self.network(), images(3)
         first = self.explain(model, x)
         if first.standard_error is None:
             pytest.skip("the method states no standard error")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from xaipipe.ops import residual_shares_and_kept
@@ -95,3 +96,42 @@ class Sum(Rule):
             books.absorb("bias", s * z)
             books.absorb("bias", parts[0], -1)
         return [sum_to(part, x.shape) for part, x in zip(parts, operands, strict=True)]
+
+
+@dataclass(frozen=True)
+class BalancedSum(Rule):
+    """Summands get what they contribute, scaled for each image to ± all there is: R_a · sign(ΣR_a) · ΣR / Σ|ΣR_·|.
+
+    So what cancels in a sum makes no relevance out of nothing.
+    """
+
+    eps: float
+    keeps_output = False
+
+    def propagate(
+        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> list[Tensor]:
+        if len(operands) == 1:
+            return Sum(self.eps).propagate(op, operands, output, arriving, books)
+        parts = Sum(self.eps).propagate(op, operands, output, arriving, Books(books.images))
+        totals = [_per_image(part, books) for part in parts]
+        most = sum(total.abs() for total in totals)
+        share = torch.where(most > 0, _per_image(arriving, books) / most, 0)
+        balanced = [_scaled(part, total.sign() * share) for part, total in zip(parts, totals, strict=True)]
+        books.absorb("stabiliser", arriving)
+        for part in balanced:
+            books.absorb("stabiliser", part, -1)
+        return balanced
+
+
+def _per_image(values: Tensor, books: Books) -> Tensor:
+    """[K, N, …] summed to [K, N]; over all images together where they do not come first."""
+    wide = values if values.dtype == torch.float64 else values.float()
+    if values.shape[1] != books.images:
+        return wide.flatten(1).sum(dim=1, keepdim=True)
+    return wide.flatten(2).sum(dim=2)
+
+
+def _scaled(part: Tensor, factors: Tensor) -> Tensor:
+    """Times a factor for each image."""
+    return part * factors.to(part.dtype).reshape(*factors.shape, *[1] * (part.ndim - 2))

@@ -19,7 +19,7 @@ _GROWING = (
     *("hardswish", "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "softplus", "softsign", "threshold"),
     *("logsigmoid", "sigmoid", "tanh", "clamp", "clamp_min", "clamp_max", "exp", "expm1", "log", "log1p", "log2"),
     *("sqrt", "rsqrt", "square", "reciprocal", "abs", "erf", "sin", "cos", "pow", "rpow", "rdiv", "logit"),
-    *("nan_to_num", "log10", "exp2", "erfc", "atan", "sinh", "cosh", "float_power"),
+    *("nan_to_num", "log10", "exp2", "erfc", "atan", "sinh", "cosh", "float_power", "round", "floor", "ceil", "trunc"),
 )
 _NONNEGATIVE = {"relu", "relu6", "sigmoid", "hardsigmoid", "softplus", "exp", "sqrt", "rsqrt", "square", "abs"}
 _LOWEST = {"clamp": (1, "min"), "clamp_min": (1, "min"), "hardtanh": (1, "min_val"), "maximum": (1, "other")}
