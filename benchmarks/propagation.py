@@ -16,6 +16,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from _timing import machine
 from torch import Tensor, nn
 
 import xaipipe
+from xaipipe.models.weight_cache import WeightCache
 
 try:
     import torchvision
@@ -119,7 +121,7 @@ def of_captum(net: nn.Module, x: Tensor) -> Callable[[], list[Tensor]]:
 
 def rows(name: str, batch: int, repeats: int) -> list[str]:
     net = made(name)
-    model = xaipipe.Model.of(net)
+    model = replace(xaipipe.Model.of(net), weights=WeightCache())
     x = torch.randn(batch, 3, 224, 224, device=DEVICE)
     table = []
     for composite, (params, make) in COMPOSITES.items():
@@ -175,7 +177,7 @@ def _list(values: object) -> list[Tensor]:
 def memory(name: str, batch: int) -> str:
     """Peaks of resident memory, each sampled while it runs; on CUDA torch's own count."""
     net = made(name)
-    model = xaipipe.Model.of(net)
+    model = replace(xaipipe.Model.of(net), weights=WeightCache())
     x = torch.randn(batch, 3, 224, 224, device=DEVICE)
     once = _peak(plain(net, x))
     lines = []

@@ -108,7 +108,7 @@ def _ready(model: nn.Module | Model, x: Tensor, output: int | str | None) -> Ite
     handle = model if isinstance(model, Model) else Model.of(model)
     if output is None:
         output = handle.output
-    handle = replace(handle, output=output, weights=WeightCache())
+    handle = replace(handle, output=output, weights=handle.weights or WeightCache())
     pixels = _checked_pixels(x, handle.device)
     # inside inference mode nothing has a gradient; leaving it, where it is off already, would switch gradients on
     outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()

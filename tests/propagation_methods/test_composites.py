@@ -54,10 +54,8 @@ def lrp(composite: Any, net: nn.Module | None = None, **params: Any) -> Tensor:
     ],
 )
 def test_a_table_gives_what_its_rules_are(own: dict[str, Any], named: str | None) -> None:
-    if named is None:  # patterns come before places, and the first that matches counts
-        want = lrp({"base": "epsilon", "first": "flat"})
-    else:
-        want = lrp(named)
+    # patterns come before places, and the first that matches counts
+    want = lrp({"base": "epsilon", "first": "flat"} if named is None else named)
     assert lrp(own).equal(want)
 
 

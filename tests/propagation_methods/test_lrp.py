@@ -67,12 +67,6 @@ class TestLrpGammaBox(ExplainerContract):
     scales_with_score = True
 
 
-class TestLrpGamma(ExplainerContract):
-    method = Lrp
-    params: ClassVar = {"composite": "epsilon_gamma"}
-    scales_with_score = True
-
-
 class TestLrpExcitationBackprop(ExplainerContract):
     method = Lrp
     params: ClassVar = {"composite": "excitation_backprop"}

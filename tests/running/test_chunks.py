@@ -58,10 +58,10 @@ def test_sizes_follow_the_budget_and_are_remembered() -> None:
         return torch.zeros(KIB, dtype=torch.uint8)
 
     sizing = Sizing()
-    sizes = [sizing.chunks(model, image, 1, budget, once).size for budget in (1, 3 * KIB, 6 * KIB, 6 * KIB, 1 << 30)]
+    sizes = [sizing.chunks(model, image, 1, budget, once).size for budget in (1, 4 * KIB, 8 * KIB, 8 * KIB, 1 << 30)]
     assert sizes == [1, 2, 4, 4, 64]
     assert len(tried) == 4
-    sizing.chunks(model, image, 2, 6 * KIB, once)
+    sizing.chunks(model, image, 2, 8 * KIB, once)
     assert len(tried) == 5
 
 

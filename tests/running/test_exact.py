@@ -22,6 +22,7 @@ PREPROCESS = {"size": 32, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
 METHODS: dict[str, dict[str, Any]] = {
     "saliency": {"method": "saliency"},
     "magnitude": {"method": "saliency", "magnitude": True},
+    "sensitivity": {"method": "sensitivity"},
     "input_x_gradient": {"method": "input_x_gradient"},
     "gradcam": {"method": "gradcam", "layer": "body", "signed": True},
     "gradcam, an early layer": {"method": "gradcam", "layer": "body.0", "signed": True},

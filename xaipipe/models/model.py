@@ -51,7 +51,8 @@ class Model:
     """Where backward methods keep what they made of the module's weights; None: nowhere, it is made anew each time.
 
     torch does not say of every change of a weight that it happened (`parameter.data.mul_`, the running statistics of a
-    norm in training). So this is set for one call of `explain`, or one run, within which weights stay as they are."""
+    norm in training). So this is set for one call of `explain`, or one run, within which weights stay as they are;
+    whoever knows that they do so for longer gives a `WeightCache` of his own."""
 
     @classmethod
     def of(cls, module: nn.Module, output: int | str | None = None) -> Model:

@@ -13,8 +13,9 @@ Stamp = tuple[int, int, int]
 class WeightCache:
     """What is made of a model's own parameters and buffers, as long as they stay as they are.
 
-    Seen are optimizers, `load_state_dict`, in-place operators, `parameter.data = new`; not `parameter.data.mul_(2)` nor
-    a norm's statistics in training, of which torch does not say that they changed. A cache lives for a call or a run.
+    Seen are optimizers, `load_state_dict`, in-place operators, `parameter.data = new`; not `parameter.data.mul_(2)`,
+    nor a norm's statistics in training, of which torch does not say that they changed. So a cache lives for a call of
+    `explain`, or for a run.
     """
 
     def __init__(self) -> None:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Kind = Literal[
+    "convolution", "linear", "scale", "norm", "sum", "average", "activation", "product", "matmul", "softmax", "max",
+    "join", "statistic",
+]  # fmt: skip
 
 
 @dataclass(eq=False, slots=True, kw_only=True)

@@ -75,7 +75,8 @@ def pull_back(
 ) -> list[Pulled]:
     """Run the model once, and go back by rules for every question.
 
-    A model with operators that torch cannot batch over the questions (an `autograd.Function`) is run once for each.
+    A model with operators whose gradient torch cannot batch over the questions (such as an `autograd.Function`) is run
+    once for each.
     """
     run = ForwardPass(model, len(pixels), rules, where or Where(), several=len(questions) > 1)
     leaf = pixels.detach().requires_grad_()
@@ -83,8 +84,8 @@ def pull_back(
         selections = model.ask(leaf, questions, run.forward)
         for selection in selections:
             require_differentiable(selection, model.source)
-    if run.is_one_by_one and len(questions) > 1:
-        return [pull_back(model, pixels, [question], rules, start, where)[0] for question in questions]
+    if run.saw_foreign and len(questions) > 1:
+        return _one_by_one(model, pixels, questions, rules, start, where)
     run.captured.require_unchanged()
     at = run.end(leaf)
     chunk = max(1, _AT_ONCE // len(pixels))
@@ -96,8 +97,16 @@ def pull_back(
         try:
             pulled += _pulled(some, [_beginning(one, start, model.source) for one in some], at, ends, not last)
         except RuntimeError as error:
+            if len(some) > 1 and not is_out_of_memory(error):
+                return _one_by_one(model, pixels, questions, rules, start, where)
             raise _failed(error, model.source) from error
     return pulled
+
+
+def _one_by_one(
+    model: Model, pixels: Tensor, questions: Sequence[Question], rules: Rules, start: Start, where: Where | None
+) -> list[Pulled]:
+    return [pull_back(model, pixels, [question], rules, start, where)[0] for question in questions]
 
 
 def _beginning(selection: Selection, start: Start, source: str) -> Tensor:
@@ -159,18 +168,21 @@ class ForwardPass:
         self.ended = 0
         """How many operations ran before the layer at which the way back ends: it does not get to them."""
         self.sinks, self.captured = self._mode.sinks, self._mode.captured
-        for name in (*((where.layer,) if where.layer else ()), *(where.channels or ())):
+        self._asked, self._ran = [*([where.layer] if where.layer else []), *(where.channels or ())], set[str]()
+        for name in self._asked:
             self._layers.require(name)
 
     @property
-    def is_one_by_one(self) -> bool:
+    def saw_foreign(self) -> bool:
         return self._mode.saw_foreign
 
     def forward(self, call: Forward, pixels: Tensor) -> Any:
         self._mode.begin(pixels)
         try:
             with uncompiled(), self._layers.watched(self._look), self._mode:
-                return mapped(self._mode.current, call(pixels))
+                answer = mapped(self._mode.current, call(pixels))
+            self._require_run()
+            return answer
         finally:
             self._mode.forget()
 
@@ -178,22 +190,26 @@ class ForwardPass:
         """Where the way back ends."""
         if self._where.layer is None:
             return leaf
-        if self._at is None:
-            raise UsageError(f"layer '{self._where.layer}' was not run by the model's forward pass")
+        assert self._at is not None
         return self._at
+
+    def _require_run(self) -> None:
+        """Refuse layers that were asked for and did not run."""
+        for name in self._asked:
+            if name not in self._ran:
+                raise UsageError(f"layer '{name}' was not run by the model's forward pass")
 
     def _look(self, name: str, output: Any) -> Any:
         """Of a module's output."""
         channels = (self._where.channels or {}).get(name)
-        if channels is None and name != self._where.layer:
+        if name not in self._asked:
             return None
+        self._ran.add(name)
         if not isinstance(output, Tensor) or output.ndim < 2:
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise UsageError(f"layer '{name}' has no channels", got=got, expected="a tensor [N, C, …]")
         output = self._mode.current(output)
-        if channels is not None:
-            output = self._mode.passing(output, channels, name)
         if name == self._where.layer:
-            output = self._mode.tapped(output)
-            self._at, self.ended = output, len(self._mode.sinks)
-        return output
+            self._at = output = self._mode.tapped(output)
+            self.ended = len(self._mode.sinks)
+        return output if channels is None else self._mode.passing(output, channels, name)

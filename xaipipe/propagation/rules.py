@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xaipipe.propagation.books import Books
 from xaipipe.propagation.operation import Operation
+from xaipipe.propagation.operators import OPERATORS
 
 
 class Rule(ABC):
@@ -54,6 +55,9 @@ class RuleTable:
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
     strict: bool = False
+
+    def __post_init__(self) -> None:
+        OPERATORS.require_known(self.rules)
 
     def rule_for(self, op: Operation) -> Rule | None:
         return self.rules.get(op.name) or self.rules.get(op.kind)

@@ -7,7 +7,10 @@ from torch import Tensor
 from xaipipe.errors import InputError
 from xaipipe.propagation.calls import Call
 
-_HINT = "tell rules what it is: xaipipe.propagation.register('NAME', …), see docs/plugins.md; or use a gradient method"
+_HINT = (
+    "tell rules what it is, such as xaipipe.propagation.register('NAME', kind='activation'), see docs/plugins.md; "
+    "or use a gradient method"
+)
 
 
 class UnknownOperatorError(InputError):

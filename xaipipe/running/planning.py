@@ -10,6 +10,7 @@ from xaipipe.config import Config
 from xaipipe.errors import InputError, UsageError
 from xaipipe.models.model import Model
 from xaipipe.models.preprocess import Preprocess
+from xaipipe.models.weight_cache import WeightCache
 from xaipipe.registry import Registry
 from xaipipe.resolution import at_resolution
 from xaipipe.running.assembly import as_kept
@@ -34,8 +35,9 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
     """A run that is ready to execute; whatever is wrong with its settings or its model shows here."""
     preprocess = required_preprocess(config, model)
     slide, level = at_resolution(as_asked(slide, config.loader.params), preprocess.mpp)
-    # methods that want to know the range of a pixel ask the model
-    run = Run(config, registry, replace(model, preprocess=preprocess), preprocess)
+    # methods that want to know the range of a pixel ask the model, and its weights stay as they are until the end
+    model = replace(model, preprocess=preprocess, weights=WeightCache())
+    run = Run(config, registry, model, preprocess)
     seen = PatchedSlide(slide)
     fit_loader(run, seen, level)
     how = _exactly(run, slide, level) if config.run.mode == "exact" else _tile_by_tile(run, slide, level, seen)
