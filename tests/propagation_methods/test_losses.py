@@ -14,8 +14,7 @@ from torch import Tensor, nn
 import xaipipe
 from xaipipe import ExplanationWarning
 from xaipipe.propagation import Books, Call, Operation, Rule, register
-from xaipipe.propagation.operators import _TABLE as TABLE
-from xaipipe.propagation.operators import Described, Route, Surroundings
+from xaipipe.propagation.operators import OPERATORS, Described, Route, Surroundings
 from xaipipe.propagation.unknown import UnknownOperatorError
 from xaipipe.testing import SmallCnn, images
 from xaipipe_propagation.composites import Composite, around
@@ -53,7 +52,7 @@ def described() -> Iterator[Callable[[Callable[..., Any]], None]]:
         register("asinh", describer)
 
     yield describe
-    TABLE.pop("asinh", None)
+    OPERATORS._table.pop("asinh", None)
 
 
 def lrp(net: nn.Module, x: Tensor, **params: Any) -> xaipipe.Explanation:
