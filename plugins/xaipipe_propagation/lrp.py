@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from xaipipe import Batch, Model
 from xaipipe.errors import UsageError
+from xaipipe.models.whole import WholeImage
 from xaipipe.propagation import Rules
 from xaipipe_propagation.composites import Composite
 from xaipipe_propagation.custom import Chosen, CompositeTable, known_composite
@@ -85,9 +86,9 @@ class Lrp(RelevanceExplainer):
     def _bounds(self, batch: Batch, model: Model) -> Bounds:
         """As given; else what the preprocessing can make of a pixel; else each image's own range."""
         low, high = self.params.low, self.params.high
-        channels = batch.pixels.shape[1]
+        channels, size = batch.pixels.shape[1], tuple(batch.pixels.shape[2:])
         if low is not None and high is not None:
-            bounds = Bounds(_per_channel(low, channels, "low"), _per_channel(high, channels, "high"))
+            bounds = Bounds(_per_channel(low, channels, "low"), _per_channel(high, channels, "high"), size)
             if (bounds.low > bounds.high).any():
                 raise UsageError("low lies above high", got=f"low {low}, high {high}", expected="low <= high")
             return bounds
@@ -99,9 +100,11 @@ class Lrp(RelevanceExplainer):
             mean, std = (
                 torch.tensor(values, dtype=torch.float64) for values in (model.preprocess.mean, model.preprocess.std)
             )
-            return Bounds((0 - mean) / std, (1 - mean) / std)
+            return Bounds((0 - mean) / std, (1 - mean) / std, size)
+        if isinstance(model, WholeImage):
+            raise UsageError("z_box does not know the range of all of the slide's pixels", expected="low and high")
         flat = batch.pixels.flatten(2)
-        return Bounds(flat.amin(dim=2), flat.amax(dim=2))
+        return Bounds(flat.amin(dim=2), flat.amax(dim=2), size)
 
 
 def _per_channel(values: list[float], channels: int, name: str) -> torch.Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tests.stock import stock as random_network
 
 
 class Unbiased(nn.Module):
@@ -49,17 +50,15 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
 
 
 def stock(name: str) -> nn.Module:
-    """A network of torchvision or timm with random weights, as `library:name`; skips where the library is absent."""
-    library, _, model = name.partition(":")
+    """A network of torchvision or timm as `library:name`, with biases; skips where the library cannot be used."""
     try:
-        package = import_module(library)
-    except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
-        pytest.skip(f"{library} cannot be imported: {error}")
+        net = random_network(name)
+    except RuntimeError as error:  # a library built for another torch
+        pytest.skip(f"{name} cannot be made: {error}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = package.models.get_model(model, weights=None) if library == "torchvision" else package.create_model(model)
         _with_biases(net)
-    return net.double().eval()
+    return net.double()
 
 
 def _with_biases(net: nn.Module) -> None:

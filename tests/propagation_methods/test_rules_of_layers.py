@@ -11,10 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tests.propagation_methods import definitions
 from tests.propagation_methods.definitions import Array, Case
 from tests.propagation_methods.running import assert_as_defined, pulled
+from xaipipe import UsageError
 from xaipipe.propagation import Rule
 from xaipipe_propagation.rules import AlphaBeta, Bounds, Contributions, Epsilon, Flat, Gamma, Pass, WSquare, ZBox
 
@@ -145,7 +147,9 @@ def test_z_box(layer: str, own: str) -> None:
     x = pixels(shape).clamp(LOW, HIGH)
     steps = torch.linspace(0, 0.5, shape[0], dtype=torch.float64)
     low, high = LOW - steps, HIGH + steps
-    bounds = Bounds(low, high) if own == "shared" else Bounds(low.expand(2, -1), high.expand(2, -1))
+    bounds = (
+        Bounds(low, high, shape[1:]) if own == "shared" else Bounds(low.expand(2, -1), high.expand(2, -1), shape[1:])
+    )
     at_inputs = [(b[:, None, None] * torch.ones(shape, dtype=torch.float64)).reshape(-1).numpy() for b in (low, high)]
     assert_as_defined(made(make), x, ZBox(bounds, EPS), lambda case: definitions.z_box(case, *at_inputs, EPS))
 
@@ -153,12 +157,71 @@ def test_z_box(layer: str, own: str) -> None:
 def test_z_box_of_a_bound_for_each_image() -> None:
     layer, x = made(lambda: nn.Conv2d(3, 4, 3)), pixels((3, 5, 5))
     low, high = x.flatten(2).amin(dim=2), x.flatten(2).amax(dim=2)
-    both = pulled(layer, x, ZBox(Bounds(low, high), EPS), [torch.ones(2, 4, 3, 3).double()])[0].values
+    both = pulled(layer, x, ZBox(Bounds(low, high, (5, 5)), EPS), [torch.ones(2, 4, 3, 3).double()])[0].values
     for i in range(2):
-        alone = ZBox(Bounds(low[i], high[i]), EPS)
+        alone = ZBox(Bounds(low[i], high[i], (5, 5)), EPS)
         torch.testing.assert_close(
             pulled(layer, x[i : i + 1], alone, [torch.ones(1, 4, 3, 3).double()])[0].values[0], both[i]
         )
+
+
+class _Prepared(nn.Module):
+    """A first layer behind what a network may do to its pixels."""
+
+    def __init__(self, prepare: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.prepare, self.layer = prepare, nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.layer(self.prepare(x))
+        return answer
+
+
+SCALES = torch.tensor([2.0, -0.5, 3.0], dtype=torch.float64)[:, None, None]
+PREPARED: dict[str, Callable[[Tensor], Tensor]] = {
+    "scaled to [-1, 1]": lambda x: x * 2 - 1,
+    "negative": lambda x: 1 - x,
+    "normalised": lambda x: (x - SCALES) / SCALES,
+    "other order of channels": lambda x: x[:, [2, 1, 0]],
+    "flipped": lambda x: (x * SCALES).flip(3),
+    "a constant picture": lambda x: x + torch.linspace(0, 1, 30, dtype=torch.float64).reshape(5, 6),
+    "pooled": lambda x: F.avg_pool2d(x, 2, padding=1) * 3,
+    "clamped": lambda x: x.clamp(-0.5, 0.5),
+}
+
+
+@pytest.mark.parametrize("how", PREPARED)
+def test_z_box_follows_its_bounds_through_what_is_done_to_pixels(how: str) -> None:
+    """The relevance of the layer's own input is that of its own bounds; what was done before hands it on."""
+    prepare = PREPARED[how]
+    net, x = made(lambda: _Prepared(prepare)), pixels((3, 5, 6)).clamp(LOW, HIGH)
+    ends = [prepare(torch.full((1, 3, 5, 6), end, dtype=torch.float64)) for end in (LOW, HIGH)]
+    low, high = torch.minimum(*ends), torch.maximum(*ends)
+    at_layer: list[Tensor] = []
+
+    begin = torch.randn(net(x).shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    bounds = Bounds(torch.full((3,), LOW).double(), torch.full((3,), HIGH).double(), (5, 6))
+
+    class Noted(ZBox):
+        def propagate(self, *arguments: Any) -> list[Tensor]:
+            parts = super().propagate(*arguments)
+            at_layer.append(parts[0][0])
+            return parts
+
+    pulled(net, x, Noted(bounds, EPS), [begin])
+    first = prepare(x)
+    for i in range(len(x)):
+        one = slice(i, i + 1)
+        case = definitions.case_of(net.layer, net.layer, first[one], begin[one])
+        want = definitions.z_box(case, *(end.reshape(-1).numpy() for end in (low, high)), EPS)
+        torch.testing.assert_close(at_layer[0][i].flatten(), torch.from_numpy(want), rtol=1e-8, atol=1e-8)
+
+
+def test_z_box_behind_another_layer_is_refused() -> None:
+    net = made(lambda: nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 2, 1)))
+    bounds = Bounds(torch.zeros(3), torch.ones(3), (4, 4))
+    with pytest.raises(UsageError, match=r"bounds of a layer's input are not known[\s\S]*conv2d in layer '1'"):
+        pulled(net, pixels((3, 4, 4)), ZBox(bounds, EPS), [torch.ones(2, 2, 4, 4).double()])
 
 
 def test_pass_hands_on_what_arrives() -> None:

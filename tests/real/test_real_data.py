@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import openslide
 import pytest
+import torch
 import zarr
 
 import xaipipe
@@ -66,6 +68,43 @@ def test_gradients_on_the_way_of_a_real_network(model: xaipipe.Model, data: Path
     assert max(path["gradient_norms"][0][1:4]) > 2 * path["gradient_norms"][0][-1]
     noisy = xaipipe.explain(model, x, method="smoothgrad_sq", target="bull mastiff", samples=8).values[0].sum(dim=0)
     assert float(noisy[DOG].mean()) > 2 * float(noisy.mean())
+
+
+@pytest.fixture
+def both(model: xaipipe.Model, data: Path, registry: xaipipe.Registry) -> torch.Tensor:
+    """Dog and cat in one picture, as the network sees it."""
+    with closing(open_slide(registry, data / "images" / "both.png")) as photograph:
+        level = photograph.levels[0]
+        pixels = photograph.read(0, 0, 0, level.height, level.width)
+    return model.preprocess.normalise(model.preprocess.fit_photograph(pixels))[None].double()
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus_flat", "epsilon_gamma_box"])
+def test_lrp_of_the_cat_moves_to_the_cat(model: xaipipe.Model, both: torch.Tensor, composite: str) -> None:
+    """Shares of the positive relevance, against the other target's: each animal has more of it when it is asked for."""
+    network = replace(model, module=deepcopy(model.module).double())
+    dog, cat = xaipipe.explain(network, both, "lrp", target=["bull mastiff", "tiger cat"], composite=composite)
+    shares = {}
+    for asked, explanation in (("dog", dog), ("cat", cat)):
+        positive = explanation.values[0].sum(dim=0).clamp(min=0)
+        for animal, place in (("dog", DOG), ("cat", CAT)):
+            shares[asked, animal] = float(positive[place].sum() / positive.sum())
+    assert shares["dog", "dog"] > 0.7
+    assert shares["dog", "cat"] < 0.1
+    assert shares["cat", "cat"] > 1.8 * shares["dog", "cat"]
+    assert shares["cat", "dog"] < 0.92 * shares["dog", "dog"]
+
+
+def test_lrp_of_folded_batch_norms_says_that_biases_keep_the_score(model: xaipipe.Model, both: torch.Tensor) -> None:
+    network = replace(model, module=deepcopy(model.module).double())
+    for composite in ("epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2_beta1_flat"):
+        for found in xaipipe.explain(network, both, "lrp", target=["bull mastiff", "tiger cat"], composite=composite):
+            score = float(found.scores[0])
+            arrived, bias, stabiliser = (found.diagnostics[part][0] for part in ("arrived", "bias", "stabiliser"))
+            assert arrived == pytest.approx(float(found.values.sum()), rel=1e-9)
+            assert arrived + bias + stabiliser == pytest.approx(score, rel=1e-6)
+            if composite in ("epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box"):
+                assert bias / score > 0.99
 
 
 def test_a_real_slide_runs_end_to_end(model: xaipipe.Model, data: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators import Decomposed, Described, Route, Surroundings, describer_of
 from xaipipe.propagation.positions import laid_out_like
 from xaipipe.propagation.rules import Rules
+from xaipipe.propagation.since_input import since_input
 from xaipipe.propagation.unknown import foreign, overwritten, reshaped, unknown_operator
 from xaipipe.propagation.values import Values
 
@@ -76,7 +77,7 @@ class Interception(TorchFunctionMode):
     def begin(self, pixels: Tensor) -> None:
         """These are the input; they need a gradient and are no leaf."""
         self._root = pixels.grad_fn
-        self.mark(pixels, Mark())
+        self.mark(pixels, Mark(since_input=()))
 
     def mark(self, tensor: Tensor, mark: Mark) -> None:
         if tensor.requires_grad and not tensor.is_leaf:  # a view made under no_grad is one, whatever it is a view of
@@ -176,7 +177,7 @@ class Interception(TorchFunctionMode):
             if found is None and self._rules.strict and any(t.requires_grad for t in _tensors(result)):
                 raise unknown_operator(call)
             mark = _moved(call, found)
-        self._note(call, result, mark)
+        self._note(call, result, since_input(call, found, result, mark))
         return result
 
     def _is_taken_apart(self, call: Call, found: Decomposed) -> bool:

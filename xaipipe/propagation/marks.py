@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,26 @@ class Place:
     """No weighted layer has read what comes from it; known when the forward pass is over."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Step:
+    """An operator between the input and its first weighted layer."""
+
+    run: Callable[[Tensor], Tensor]
+    """Of an image, or of what the steps before made of it."""
+    elementwise: bool
+    """Whether it would do the same to one pixel."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Padded:
+    """A tensor that zeros were put around."""
+
+    tensor: Tensor
+    pads: tuple[int, ...]
+    """As of `F.pad`."""
+    mark: Mark
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """Carried by every tensor that depends on the input."""
@@ -32,14 +53,18 @@ class Mark:
     """The nearest weighted layers before it."""
     layer: tuple[Weighted, Tensor] | None = None
     """The weighted layer whose very output it is, and that layer's input."""
-    padded: tuple[Tensor, tuple[int, ...]] | None = None
-    """What it is with zeros around it, and how many: as of `F.pad`."""
+    padded: Padded | None = None
+    """What it is with zeros around it."""
     through: tuple[int, ...] | None = None
     """Channels through which alone anything passes on the way back, also where its layer is folded."""
+    since_input: tuple[Step, ...] | None = None
+    """The operators that made it of the input, one after the other; None where there are others than `Step`s."""
 
     def passed_on(self, nonnegative: bool, gate: int = 0) -> Mark:
         """The mark of something computed from it."""
-        return replace(self, nonnegative=nonnegative, gate=gate, layer=None, padded=None, through=None)
+        return replace(
+            self, nonnegative=nonnegative, gate=gate, layer=None, padded=None, through=None, since_input=None
+        )
 
 
 def merged(marks: tuple[Mark, ...]) -> Mark:

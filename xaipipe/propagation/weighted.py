@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xaipipe.propagation.marks import Place
+from xaipipe.propagation.marks import Place, Step
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.weights import Folding, Weights
 
@@ -37,6 +37,8 @@ class Weighted(Operation):
     form: Form
     weights: Weights
     place: Place
+    since_input: tuple[Step, ...] | None = None
+    """The operators between the input and this layer, where nothing else lies there."""
 
     def followed_by(self, norm: Folding) -> Weighted:
         """The layer and a batch norm behind it, as one layer."""

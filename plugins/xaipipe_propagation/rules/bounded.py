@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xaipipe.errors import UsageError
 from xaipipe.ops import box_combine
 from xaipipe.propagation import Books, Operation, Rule, Weighted
 from xaipipe.propagation.weighted import Convolution
@@ -20,18 +21,25 @@ class Bounds:
 
     low: Tensor
     high: Tensor
+    size: tuple[int, ...]
+    """Of the images: height and width."""
 
-    def like(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Both as images, without copies."""
-        low, high = (
-            b.to(x.device, x.dtype).reshape(-1, b.shape[-1], *[1] * (x.ndim - 2)) for b in (self.low, self.high)
-        )
-        shape = (len(low), *x.shape[1:])
-        return low.expand(shape), high.expand(shape)
-
-    @property
-    def shared(self) -> bool:
-        return self.low.ndim == 1
+    def at(self, op: Weighted, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both as images at the input x of a layer: [1 or N, C, …], or with sides of one where that says the same."""
+        steps = op.since_input
+        if steps is None:
+            raise UsageError(
+                "the bounds of a layer's input are not known, since other layers lie before it",
+                where=str(op),
+                hint="z_box is a rule of the first layer, and of what is done to pixels elementwise before it",
+            )
+        alike = all(step.elementwise for step in steps)
+        sides = (1,) * len(self.size) if alike else self.size
+        ends = [b.to(x.device, x.dtype).reshape(-1, b.shape[-1], *[1] * len(sides)) for b in (self.low, self.high)]
+        ends = [end.expand(-1, -1, *sides) for end in ends]
+        for step in steps:
+            ends = [step.run(end) for end in ends]
+        return torch.minimum(*ends), torch.maximum(*ends)  # a negative factor makes the lowest the highest
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,23 +55,26 @@ class ZBox(Rule):
     ) -> list[Tensor]:
         assert isinstance(op, Weighted)
         (x,) = operands
-        low, high = self.bounds.like(x)
+        small = self.bounds.at(op, x)
+        low, high = (end.expand(len(end), *x.shape[1:]) for end in small)
         z = (
             op.forward(x, bias=False)
             - op.forward(low, "positive", bias=False)
             - op.forward(high, "negative", bias=False)
         )
         s = shares(arriving, z, self.eps, books)
-        if not self._by_kernel(op, x):
+        if not _by_kernel(op, x, small[0]):
             own, plus, minus = (op.pull(s, x, part) for part in ("", "positive", "negative"))
             return [x * own - low * plus - high * minus]
         stacked = op.weights.made("box", _stacked)
         tripled = x[:1].expand(3, *x.shape[1:]).flatten(0, 1)[None].expand(len(x), -1, *x.shape[2:])  # for its shape
-        return [box_combine(x, op.form.pull(s, stacked, tripled), self.bounds.low, self.bounds.high)]
+        return [box_combine(x, op.form.pull(s, stacked, tripled), *(end.flatten() for end in small))]
 
-    def _by_kernel(self, op: Weighted, x: Tensor) -> bool:
-        plain = isinstance(op.form, Convolution) and op.form.groups == 1 and not op.form.transposed
-        return plain and self.bounds.shared and x.dtype != torch.half
+
+def _by_kernel(op: Weighted, x: Tensor, low: Tensor) -> bool:
+    """Whether the layer is a plain convolution, and the bounds are a number for each channel."""
+    plain = isinstance(op.form, Convolution) and op.form.groups == 1 and not op.form.transposed
+    return plain and low.shape == (1, x.shape[1], *[1] * (x.ndim - 2)) and x.dtype != torch.half
 
 
 def _stacked(weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from xaipipe.propagation.calls import Call, slots_of
-from xaipipe.propagation.marks import merged
+from xaipipe.propagation.marks import Padded, merged
 from xaipipe.propagation.operators.described import Described, Describer, Route, Surroundings
 from xaipipe.propagation.operators.elementwise import described
 
@@ -71,7 +71,7 @@ def _pads(call: Call, _: Surroundings) -> Described | Route:
         return Route(nonnegative)
     mark = call.marks[0].passed_on(nonnegative, call.marks[0].gate)
     if value == 0:
-        mark = replace(mark, padded=(x, tuple(pads)))
+        mark = replace(mark, padded=Padded(x, tuple(pads), call.marks[0]))
     return described("join", call, mark)
 
 

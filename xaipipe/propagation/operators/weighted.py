@@ -44,10 +44,10 @@ def _convolution(call: Call, surroundings: Surroundings) -> Described | Decompos
 def _without_padding(call: Call, space: int) -> tuple[Call, tuple[int, ...]] | None:
     """The call on what its operand was before zeros were put around it, and how many."""
     padded = call.marks[0].padded
-    if padded is None or len(padded[1]) > 2 * space or min(padded[1]) < 0:
+    if padded is None or len(padded.pads) > 2 * space or min(padded.pads) < 0:
         return None
-    x, pads = padded
-    return replace(call, operands=(x,)), (*pads, *[0] * (2 * space - len(pads)))
+    pads = (*padded.pads, *[0] * (2 * space - len(padded.pads)))
+    return replace(call, operands=(padded.tensor,), marks=(padded.mark,)), pads
 
 
 def _transposed_convolution(call: Call, surroundings: Surroundings) -> Described | Decomposed | None:
@@ -116,6 +116,7 @@ def weighted(kind: str, call: Call, surroundings: Surroundings, form: Form, weig
         form=form,
         weights=weights,
         place=Place(first=not mark.behind),
+        since_input=mark.since_input,
     )
     return Described(layer, Mark(behind=frozenset((layer.place,)), layer=(layer, x)), (x,))
 
