@@ -55,8 +55,8 @@ def explain(
     target = params.get("target")
     if isinstance(target, list | tuple):
         others = {name: value for name, value in params.items() if name != "target"}
-        return explain_each_with(_installed(), model, x, method, target, output=output, **others)
-    return explain_with(_installed(), model, x, method, output=output, **params)
+        return explain_each_with(installed(), model, x, method, target, output=output, **others)
+    return explain_with(installed(), model, x, method, output=output, **params)
 
 
 def explain_with(
@@ -96,7 +96,7 @@ def explain_each_with(
 
 def _explainer(registry: Registry, method: str, params: dict[str, Any]) -> Explainer:
     kind = registry.method("explain", method)
-    return cast(Explainer, kind(kind.Params.parse(params, f"explain method '{method}'")))
+    return cast(Explainer, kind(kind.Params.parse(params, f"explain method '{method}'", registry)))
 
 
 @contextmanager
@@ -142,5 +142,6 @@ def _checked_pixels(x: Tensor, device: torch.device) -> Tensor:
 
 
 @cache
-def _installed() -> Registry:
+def installed() -> Registry:
+    """The plugins that are installed."""
     return Registry()

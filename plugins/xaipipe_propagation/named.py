@@ -49,6 +49,8 @@ RULES = {
     "pass": _named(lambda settings: Pass()),
     "norm": _named(lambda settings: Contributions(settings.epsilon), "epsilon"),
 }
+OF_NORMS = ("norm", "pass")
+"""Those that norms may have, which weigh nothing."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from xaipipe.propagation.gradient import Gradient, gradient_with
 from xaipipe.propagation.operation import Operation, sum_to
 from xaipipe.propagation.operators import register
 from xaipipe.propagation.passes import Pulled, Where, pull_back
+from xaipipe.propagation.references import Reference, References, reference_for, references_for
 from xaipipe.propagation.rules import Rule, Rules, RuleTable
 from xaipipe.propagation.weighted import Weighted
 
@@ -20,6 +21,8 @@ __all__ = [
     "Gradient",
     "Operation",
     "Pulled",
+    "Reference",
+    "References",
     "Rule",
     "RuleTable",
     "Rules",
@@ -27,6 +30,8 @@ __all__ = [
     "Where",
     "gradient_with",
     "pull_back",
+    "reference_for",
+    "references_for",
     "register",
     "sum_to",
 ]

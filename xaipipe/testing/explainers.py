@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xaipipe.api import explain_each_with, explain_with
+from xaipipe.api import explain_each_with, explain_with, installed
 from xaipipe.models.locality import trace_locality
 from xaipipe.models.model import Model
 from xaipipe.models.whole import WholeImage, pool_sums
@@ -27,6 +27,8 @@ from xaipipe.types import Batch, Explanation
 
 _EXACT = 1e-9
 _ROUNDS = 4
+_FACTOR = 4.0
+"""How far a variance may be from what a method says of it, which is an estimate as well."""
 
 
 class ExplainerContract(StageContract):
@@ -144,6 +146,19 @@ class ExplainerContract(StageContract):
         model, x = self.network(), images(1)
         assert not self.explain(model, x, seed=1).values.equal(self.explain(model, x, seed=2).values)
 
+    def test_standard_error_tells_how_far_off_another_sample_is(self) -> None:
+        model, x = self.network(), images(3)
+        first = self.explain(model, x)
+        if first.standard_error is None:
+            pytest.skip("the method states no standard error")
+        if "seed" not in self.method.Params.model_fields:
+            pytest.fail("a method that samples has a seed")
+        second = self.explain(model, x, seed=12345)
+        assert second.standard_error is not None
+        expected = float((first.standard_error.square() + second.standard_error.square()).mean())
+        found = float((first.values - second.values).square().mean())
+        assert expected / _FACTOR <= found <= expected * _FACTOR, f"variance {found:g}, expected {expected:g}"
+
     def test_batch_equals_images_one_by_one(self) -> None:
         model, x = self.network(), images(3)
         together = self.explain(model, x)
@@ -239,13 +254,13 @@ class ExplainerContract(StageContract):
 
 
 class _OneMethod(Registry):
-    """A registry of one method, so that a suite needs nothing to be installed."""
+    """A registry of one method, so that a suite needs nothing else to be installed; others are looked up as ever."""
 
     def __init__(self, method: type[Explainer]) -> None:
         self._only = method
 
     def method(self, kind: str, name: str) -> type[Stage]:
-        return self._only
+        return self._only if name == self._only.name else installed().method(kind, name)
 
 
 def _whole_batch(x: Tensor) -> Batch:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaipipe.propagation import Books, Operation, Rule, sum_to
-from xaipipe_propagation.rules.dividing import note_stabiliser, shares
+from xaipipe_propagation.rules.dividing import shares
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class SplitProduct(Rule):
                 for part, x in zip((first, second), operands, strict=True)
             ]
         assert output is not None
-        s = shares(arriving, output, self.eps)
-        note_stabiliser(books, arriving, output, s)
+        s = shares(arriving, output, self.eps, books)
         pulled = op.pullback(operands, s)
         return [
             (part * x) * gradient if part else None
