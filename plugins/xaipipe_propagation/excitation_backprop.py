@@ -24,9 +24,10 @@ class ExcitationBackprop(RelevanceExplainer):
     they get; of attention and gates the signal gets all. `contrastive` takes off, at the input of the last weighted
     layer, what would excite the negated target: both are probabilities there, so the map sums to zero.
 
-    Misleads when: classes share what they rest on, where their maps look alike without `contrastive`; and at the
-    pixels, where winners are single: a layer in the middle shows objects. What only its bias holds up has nobody to
-    hand on to, and a class token keeps what reaches it (`bias` in the diagnostics, with what the contrast takes off).
+    Misleads when: classes share what they rest on, where their maps look alike without `contrastive`; at the pixels,
+    where winners are single: a layer in the middle shows objects; and where biases hold up much, since what nothing
+    excites has nobody to hand on to. Depthwise convolutions with folded norms lose most of it on the way to the pixels.
+    `bias` in the diagnostics says how much; it holds what class tokens keep, too, and what the contrast takes off.
 
     Example: `xaipipe.explain(model, x, method="excitation_backprop", target=281, layer="layer3", contrastive=True)`
 
