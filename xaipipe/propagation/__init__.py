@@ -5,7 +5,7 @@ A method is a `BackwardExplainer` with a table of rules; an operator of one's ow
 
 from xaipipe.propagation.books import Books
 from xaipipe.propagation.calls import Call
-from xaipipe.propagation.explainer import BackwardExplainer
+from xaipipe.propagation.explainer import BackwardExplainer, RuledExplainer
 from xaipipe.propagation.gradient import Gradient, gradient_with
 from xaipipe.propagation.operation import Operation, sum_to
 from xaipipe.propagation.operators import register
@@ -22,6 +22,7 @@ __all__ = [
     "Pulled",
     "Rule",
     "RuleTable",
+    "RuledExplainer",
     "Rules",
     "Weighted",
     "Where",

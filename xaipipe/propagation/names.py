@@ -29,6 +29,7 @@ _SYNONYMS = {
     "swapaxes": "transpose",
     "swapdims": "transpose",
     "moveaxis": "movedim",
+    "_threshold": "threshold",
     "_softmax": "softmax",
     "special_softmax": "softmax",
     "adaptive_max_pool2d_with_indices": "adaptive_max_pool2d",

@@ -20,7 +20,7 @@ class Operation:
 
     kind: str
     name: str
-    """torch's own name of the operator."""
+    """torch's own name of the operator; a ReLU is `relu` however it is spelt, and `relu6` with whatever ceiling."""
     run: Callable[..., Tensor]
     """The operator as a function of its operands."""
     layer: str = ""

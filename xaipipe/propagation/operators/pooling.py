@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from xaipipe.propagation.calls import Call
 from xaipipe.propagation.marks import merged
 from xaipipe.propagation.operators.described import Described, Describer, Route, Surroundings
-from xaipipe.propagation.operators.elementwise import described
+from xaipipe.propagation.operators.elementwise import described, larger
 
 _AVERAGES = (
     *("mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
@@ -26,7 +28,9 @@ def _average(call: Call, _: Surroundings) -> Described | None:
     return described("average", call, mark.passed_on(mark.nonnegative and positive, mark.gate))
 
 
-def _largest(call: Call, _: Surroundings) -> Described | Route:
+def _largest(call: Call, surroundings: Surroundings) -> Described | Route | None:
+    if call.name in ("max", "min") and isinstance(call.get(1, "other"), Tensor):
+        return larger(call, surroundings)
     mark = merged(call.marks)
     with_places = call.name in ("max", "min") and (len(call.args) > 1 or "dim" in call.kwargs)
     if with_places or call.kwargs.get("return_indices"):
