@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from xaipipe import Stage, hookimpl
+from xaipipe_propagation.deconvnet import DeconvNet
+from xaipipe_propagation.guided_backprop import GuidedBackprop
 from xaipipe_propagation.lrp import Lrp
 
 
 @hookimpl
 def xaipipe_methods() -> list[type[Stage]]:
-    return [Lrp]
+    return [DeconvNet, GuidedBackprop, Lrp]
