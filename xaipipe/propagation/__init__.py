@@ -10,14 +10,16 @@ from xaipipe.propagation.gradient import Gradient, gradient_with
 from xaipipe.propagation.operation import Operation, sum_to
 from xaipipe.propagation.operators import register
 from xaipipe.propagation.passes import Pulled, Where, pull_back
-from xaipipe.propagation.rules import Rule, Rules, RuleTable
+from xaipipe.propagation.rules import IN_PARTS, InParts, Rule, Rules, RuleTable
 from xaipipe.propagation.weighted import Weighted
 
 __all__ = [
+    "IN_PARTS",
     "BackwardExplainer",
     "Books",
     "Call",
     "Gradient",
+    "InParts",
     "Operation",
     "Pulled",
     "Rule",

@@ -21,7 +21,7 @@ from xaipipe.propagation.marks import Mark, merged
 from xaipipe.propagation.names import Spelling, spelling
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators import Decomposed, Described, Route, Surroundings, describer_of
-from xaipipe.propagation.rules import Rules
+from xaipipe.propagation.rules import InParts, Rules
 from xaipipe.propagation.unknown import foreign, unknown_operator
 from xaipipe.propagation.values import Values
 
@@ -54,6 +54,8 @@ class Interception(TorchFunctionMode):
         self._surroundings = Surroundings(cache, self._own)
         self._root: Any = None
         self.sinks: list[Sink] = []
+        self.undescribed: list[str] = []
+        """Operators that nobody has described, and whose gradient was taken."""
 
     # -- marks ------------------------------------------------------------------------------------
 
@@ -134,8 +136,10 @@ class Interception(TorchFunctionMode):
         else:
             result = call.function(*call.args, **call.kwargs)
             mark = merged(call.marks)
-            if found is None and self._rules.strict and any(t.requires_grad for t in _tensors(result)):
-                raise unknown_operator(call)
+            if found is None and any(t.requires_grad for t in _tensors(result)):
+                if self._rules.strict:
+                    raise unknown_operator(call)
+                self.undescribed.append(f"{call.name} in layer '{call.layer}'" if call.layer else call.name)
             if isinstance(found, Route) and found.nonnegative is not None:
                 mark = mark.passed_on(found.nonnegative, mark.gate)
         self._note(call, result, mark)
@@ -145,11 +149,17 @@ class Interception(TorchFunctionMode):
         rule = self._rules.rule_for(found.operation) if torch.is_grad_enabled() else None
         if rule is None:
             return call.function(*call.args, **call.kwargs)
+        if isinstance(rule, InParts):
+            assert found.operation.parts is not None
+            with self:
+                return found.operation.parts(*found.operands)
         first = found.operands[0]
         kind = torch.float64 if first.dtype == torch.float64 else torch.float32
         amounts = torch.zeros(len(ABSORBERS), self._images, dtype=kind, device=first.device, requires_grad=True)
         self.sinks.append(Sink(found.operation, amounts))
-        return ruled(found.operation, rule, found.operands, amounts, found.ready)
+        result = ruled(found.operation, rule, found.operands, amounts, found.ready)
+        rule.ran(found.operation, found.operands, result)
+        return result
 
     def _note(self, call: Call, result: Any, mark: Mark) -> None:
         """Mark what an operator made, and remember what it made views of."""

@@ -27,6 +27,8 @@ class Operation:
     """Dotted name of the innermost module that ran it."""
     linearised: Callable[..., Tensor] | None = None
     """For what is linear once something is held: statistics of a norm, say. A function of the operands."""
+    parts: Callable[..., Tensor] | None = None
+    """For norms and spreads: the same, written in operators that are simpler. A function of the operands."""
     nonnegative: tuple[bool, ...] = ()
     """Which operands are known to be nowhere negative."""
     gates: tuple[int, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,7 +66,7 @@ def pull_back(
     where: Where | None = None,
 ) -> list[Pulled]:
     """Run the model once, and go back by rules for every question."""
-    run = _Pass(model, len(pixels), rules, where or Where())
+    run = ForwardPass(model, len(pixels), rules, where or Where())
     leaf = pixels.detach().requires_grad_()
     with torch.enable_grad():
         selections = model.ask(leaf, questions, run.forward)
@@ -78,7 +79,7 @@ def pull_back(
     for first in range(0, len(questions), chunk):
         some = slice(first, first + chunk)
         last = first + chunk >= len(questions)
-        pulled += _pulled(selections[some], begins[some], at, run.sinks, keep=not last)
+        pulled += pulled_from(selections[some], begins[some], at, run.sinks, keep=not last)
     return pulled
 
 
@@ -87,7 +88,7 @@ def _beginning(selection: Selection, start: Start) -> Tensor:
     return gradient if start == "gradient" else gradient * selection.outputs.detach()
 
 
-def _pulled(
+def pulled_from(
     selections: Sequence[Selection], begins: Sequence[Tensor], at: Tensor, sinks: Sequence[Sink], keep: bool
 ) -> Iterator[Pulled]:
     ends = [at, *(sink.amounts for sink in sinks)]
@@ -104,7 +105,7 @@ def _pulled(
         yield Pulled(values.detach(), selection, begun.reshape(len(begun), -1).sum(dim=1), absorbed)
 
 
-class _Pass:
+class ForwardPass:
     """A forward pass: what runs the module, and what is needed of it afterwards."""
 
     def __init__(self, model: Model, images: int, rules: Rules, where: Where) -> None:
@@ -116,6 +117,11 @@ class _Pass:
             self._layers.require(name)
 
     @property
+    def undescribed(self) -> Sequence[str]:
+        """Operators without a description, whose gradient was taken."""
+        return self._mode.undescribed
+
+    @property
     def sinks(self) -> Sequence[Sink]:
         return self._mode.sinks
 
@@ -124,6 +130,15 @@ class _Pass:
         try:
             with uncompiled(self._module), self._layers.watched(self._look), self._mode:
                 return _mapped(self._mode.current, call(pixels))
+        finally:
+            self._mode.forget()
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Inside, scores are taken of the outputs under the rules of the pass."""
+        try:
+            with self._mode:
+                yield
         finally:
             self._mode.forget()
 

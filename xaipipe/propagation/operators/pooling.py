@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 from xaipipe.propagation.calls import Call
@@ -41,9 +45,38 @@ def _largest(call: Call, surroundings: Surroundings) -> Described | Route | None
 def _statistic(call: Call, _: Surroundings) -> Described:
     """A length or a spread: what things are divided by."""
     (mark,) = call.marks
-    return described("statistic", call, mark.passed_on(True, _STATISTIC))
+    return described("statistic", call, mark.passed_on(True, _STATISTIC), parts=_PARTS.get(call.name, _length)(call))
 
 
+def _root(call: Call) -> Callable[..., Tensor]:
+    """A standard deviation as the root of the variance."""
+
+    def parts(x: Tensor) -> Tensor:
+        variance: Tensor = torch.var(x, *call.args[1:], **call.kwargs)
+        return variance.sqrt()
+
+    return parts
+
+
+def _length(call: Call) -> Callable[..., Tensor] | None:
+    """A vector's norm as the root of a sum of powers; nothing for norms of matrices, and for maxima."""
+    p = call.get(1, "ord" if "linalg" in call.name or call.name == "vector_norm" else "p", 2)
+    dim, keep = call.get(2, "dim"), call.get(3, "keepdim", False)
+    matrix = call.name == "linalg_norm" and (len(dim) if isinstance(dim, tuple | list) else call.operands[0].ndim) == 2
+    p = 2 if p is None or p == "fro" else p
+    if isinstance(p, str) or not 1 <= p < math.inf or (matrix and call.get(1, "ord") is not None):
+        return None
+
+    def parts(x: Tensor) -> Tensor:
+        powers = x.square() if p == 2 else x.abs().pow(p)
+        total = powers.sum() if dim is None else powers.sum(dim=dim, keepdim=keep)
+        return total.sqrt() if p == 2 else total.pow(1 / p)
+
+    return parts
+
+
+_PARTS: dict[str, Callable[[Call], Callable[..., Tensor] | None]] = {"std": _root, "var": lambda _: None}
+"""Of statistics that are no norm; a variance is as simple as it gets."""
 _STATISTIC = 3
 
 POOLING: dict[str, Describer] = {
