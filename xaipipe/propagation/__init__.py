@@ -10,6 +10,7 @@ from xaipipe.propagation.gradient import Gradient, gradient_with
 from xaipipe.propagation.operation import Operation, sum_to
 from xaipipe.propagation.operators import register
 from xaipipe.propagation.passes import Pulled, Where, pull_back
+from xaipipe.propagation.references import Reference, References, reference_for, references_for
 from xaipipe.propagation.rules import IN_PARTS, InParts, Rule, Rules, RuleTable
 from xaipipe.propagation.weighted import Weighted
 
@@ -22,6 +23,8 @@ __all__ = [
     "InParts",
     "Operation",
     "Pulled",
+    "Reference",
+    "References",
     "Rule",
     "RuleTable",
     "RuledExplainer",
@@ -30,6 +33,8 @@ __all__ = [
     "Where",
     "gradient_with",
     "pull_back",
+    "reference_for",
+    "references_for",
     "register",
     "sum_to",
 ]

@@ -1,0 +1,108 @@
+"""What an image is compared with: the reference of methods that explain a difference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BeforeValidator, WithJsonSchema
+from torch import Tensor
+from torch.nn import functional as F
+
+from xaipipe.errors import UsageError, did_you_mean
+
+_BLUR = 1 / 20
+"""The standard deviation of the blur, as a share of the image's shorter side."""
+
+
+def _parse(value: Any) -> Any:
+    if isinstance(value, str):
+        if value not in MAKERS:
+            raise ValueError(f"{', '.join(map(repr, MAKERS))}, or from Python a tensor; {did_you_mean(value, MAKERS)}")
+        return value
+    return _checked(value, (3, 4), "[C, H, W], [1, C, H, W] or [N, C, H, W]")
+
+
+def _parse_several(value: Any) -> Any:
+    return _checked(value, (4,), "[R, C, H, W]")
+
+
+def _checked(value: Any, dimensions: tuple[int, ...], shapes: str) -> Tensor:
+    expected = f"a floating point tensor {shapes} of finite numbers, preprocessed as the images are"
+    if not isinstance(value, Tensor):
+        raise ValueError(expected)
+    if value.ndim not in dimensions or not value.numel() or not value.is_floating_point():
+        raise ValueError(f"{expected}; this one is {tuple(value.shape)} {value.dtype}")
+    if not bool(value.isfinite().all()):
+        raise ValueError(f"{expected}; this one holds NaN or infinity")
+    return value.detach()
+
+
+Reference = Annotated[
+    Tensor | Literal["zeros", "mean", "blurred"],
+    BeforeValidator(_parse),
+    WithJsonSchema({"enum": ["zeros", "mean", "blurred"]}),
+]
+"""One reference an image: a name, or (from Python) a tensor [C, H, W], [1, C, H, W] or [N, C, H, W].
+
+Zeros are what preprocessing makes of the training images' mean colour. `mean` is the mean of each channel of the
+image, and `blurred` the image under a Gaussian whose standard deviation is a twentieth of its shorter side.
+"""
+
+References = Annotated[Tensor, BeforeValidator(_parse_several), WithJsonSchema({})]
+"""A distribution of references, the same for all images: (from Python) a tensor [R, C, H, W]."""
+
+
+def reference_for(chosen: Tensor | str, pixels: Tensor) -> Tensor:
+    """The reference [N, C, H, W] of each image, in the pixels' precision and on their device."""
+    if isinstance(chosen, str):
+        return MAKERS[chosen](pixels)
+    given = chosen if chosen.ndim == 4 else chosen[None]
+    _require_fit(given, pixels)
+    if len(given) not in (1, len(pixels)):
+        raise UsageError(
+            "there are references for another number of images",
+            got=f"{len(given)} references",
+            expected=f"1, or {len(pixels)}: one an image",
+        )
+    return given.to(pixels.device, pixels.dtype).expand_as(pixels)
+
+
+def references_for(chosen: Tensor, pixels: Tensor) -> Tensor:
+    """A distribution of references [R, C, H, W], in the pixels' precision and on their device."""
+    _require_fit(chosen, pixels)
+    return chosen.to(pixels.device, pixels.dtype)
+
+
+def blurred(pixels: Tensor) -> Tensor:
+    """Each channel under a Gaussian; what lies beyond the image is like its nearest pixel."""
+    sigma = _BLUR * min(pixels.shape[2:])
+    reach = max(1, math.ceil(3 * sigma))
+    places = torch.arange(-reach, reach + 1, dtype=torch.float64, device=pixels.device)
+    weights = torch.exp(-0.5 * (places / sigma) ** 2)
+    weights = weights / weights.sum()
+    wide = pixels.detach().double().flatten(0, 1)[:, None]  # in float64 no GPU rounds to fewer bits than it was given
+    wide = F.conv2d(F.pad(wide, (0, 0, reach, reach), "replicate"), weights[None, None, :, None])
+    wide = F.conv2d(F.pad(wide, (reach, reach, 0, 0), "replicate"), weights[None, None, None, :])
+    return wide.reshape(pixels.shape).to(pixels.dtype)
+
+
+def _mean(pixels: Tensor) -> Tensor:
+    wide = pixels.detach().to(torch.promote_types(pixels.dtype, torch.float32))
+    return wide.mean(dim=(2, 3), keepdim=True).to(pixels.dtype).expand_as(pixels)
+
+
+MAKERS: dict[str, Callable[[Tensor], Tensor]] = {"zeros": torch.zeros_like, "mean": _mean, "blurred": blurred}
+"""How a reference that has a name is made of the images."""
+
+
+def _require_fit(given: Tensor, pixels: Tensor) -> None:
+    if given.shape[1:] != pixels.shape[1:]:
+        raise UsageError(
+            "the reference has another shape than the images",
+            got=tuple(given.shape[1:]),
+            expected=f"{tuple(pixels.shape[1:])}: channels, height, width",
+            hint="preprocess and resize it as the images were",
+        )
