@@ -10,7 +10,8 @@
     ├── LockedError                75   another run holds the output
     └── UntrustedError             77   running the model's code was not allowed
 
-Exit codes 3 (FINISHED_WITH_HOLES) and 130 (interrupted) are outcomes, not errors.
+Exit codes 3 (FINISHED_WITH_HOLES) and 130 (interrupted) are outcomes, not errors. What is doubtful but not wrong is an
+`ExplanationWarning`.
 """
 
 from __future__ import annotations
@@ -88,6 +89,10 @@ class UntrustedError(XaipipeError):
     """The model is code, and nobody said that it may run."""
 
     exit_code = 77
+
+
+class ExplanationWarning(UserWarning):
+    """A map that is not what the method promises: its residual or its standard error is large; it says what to do."""
 
 
 def brief(error: BaseException) -> str:

@@ -159,7 +159,7 @@ class Interception(TorchFunctionMode):
         self.sinks.append(Sink(found.operation, amounts))
         result = ruled(found.operation, rule, found.operands, amounts, found.ready)
         rule.ran(found.operation, found.operands, result)
-        return result
+        return result if found.finish is None else found.finish(result)
 
     def _note(self, call: Call, result: Any, mark: Mark) -> None:
         """Mark what an operator made, and remember what it made views of."""

@@ -103,5 +103,8 @@ def _writing_nothing(name: str) -> Callable[..., Any] | None:
 def _flag(function: Callable[..., Any]) -> int | None:
     if not isinstance(function, FunctionType):  # torch's builtins spell it with a `_`
         return None
-    names = list(inspect.signature(function).parameters)
+    try:
+        names = list(inspect.signature(function).parameters)
+    except ValueError:  # `Tensor.__pow__` and its like wrap a builtin, which has no signature
+        return None
     return names.index("inplace") if "inplace" in names else None

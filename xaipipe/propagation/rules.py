@@ -32,6 +32,7 @@ class Rule(ABC):
 
     def ran(self, op: Operation, operands: Sequence[Tensor], result: Tensor) -> None:
         """Called on the way forward; for rules that have to remember something, or to know what made an operand."""
+        return
 
 
 class InParts:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xaipipe.propagation import Operation, sum_to
-from xaipipe_propagation.compared.rule import DifferenceRule
+from xaipipe_propagation.compared.rule import DifferenceRule, Met
 
 _BROKEN = {
     *("relu", "relu6", "leaky_relu", "prelu", "rrelu", "hardtanh", "hardsigmoid", "hardswish", "threshold", "abs"),
@@ -24,10 +24,9 @@ class Rescale(DifferenceRule):
     what they are, or of 1 for x. There the derivative errs less than the quotient would lose by cancellation.
     """
 
-    def multipliers(
-        self, op: Operation, here: Sequence[Tensor], there: Sequence[Tensor], arriving: Tensor
-    ) -> Sequence[Tensor]:
-        return (sum_to(arriving * slope(op, here[0], there[0]), here[0].shape),)
+    def multipliers(self, met: Met, arriving: Tensor) -> Sequence[Tensor]:
+        (here,), (there,) = met.here, met.there
+        return (sum_to(arriving * slope(met.op, here, there), here.shape),)
 
 
 def slope(op: Operation, here: Tensor, there: Tensor) -> Tensor:

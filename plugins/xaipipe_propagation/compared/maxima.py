@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xaipipe.propagation import Operation
-from xaipipe_propagation.compared.rule import DifferenceRule, difference
+from xaipipe_propagation.compared.rule import DifferenceRule, Met, difference
 
 _SMALLEST = {"amin", "min", "minimum"}
 
@@ -21,9 +20,8 @@ class Winner(DifferenceRule):
     SHAP's DeepExplainer (Lundberg, Lee: A Unified Approach to Interpreting Model Predictions, 2017).
     """
 
-    def multipliers(
-        self, op: Operation, here: Sequence[Tensor], there: Sequence[Tensor], arriving: Tensor
-    ) -> Sequence[Tensor]:
+    def multipliers(self, met: Met, arriving: Tensor) -> Sequence[Tensor]:
+        op, here, there = met.op, met.here, met.there
         rise = op.run(*here) - op.run(*there)
         of_image = rise <= 0 if op.name in _SMALLEST else rise >= 0
         nothing = torch.zeros_like(rise)

@@ -1,4 +1,4 @@
-"""What a rule for differences is."""
+"""What a rule for differences is, and what it knows of the operator that it is for."""
 
 from __future__ import annotations
 
@@ -8,20 +8,43 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xaipipe.propagation import Operation
+from xaipipe.propagation import Books, Operation, Rule
 
 
 class DifferenceRule(ABC):
-    """How multipliers get through an operator. Nothing of it is kept between calls."""
+    """How multipliers get through an operator. It keeps nothing to itself between calls."""
 
     @abstractmethod
-    def multipliers(
-        self, op: Operation, here: Sequence[Tensor], there: Sequence[Tensor], arriving: Tensor
-    ) -> Sequence[Tensor]:
-        """Of what arrives [K, *output], what each operand gets [K, *operand].
+    def multipliers(self, met: Met, arriving: Tensor) -> Sequence[Tensor]:
+        """Of what arrives [K, *output], what each operand gets [K, *operand]."""
 
-        `here` is what the operator read for the images, `there` what it read for their references.
-        """
+
+class Met(Rule):
+    """One operator of a forward pass: what it read for the images, and what for their references."""
+
+    keeps_operands = keeps_output = False
+
+    def __init__(self, rule: DifferenceRule, op: Operation) -> None:
+        self.rule, self.op = rule, op
+        self.here: tuple[Tensor, ...] = ()
+        self.there: tuple[Tensor, ...] = ()
+        self.maker: Met | None = None
+        """Whose very output the first operand is."""
+        self.apart: Tensor | None = None
+        """What arrives for negative contributions to the output [K, *output], less what does for positive ones."""
+
+    def ran(self, op: Operation, operands: Sequence[Tensor], result: Tensor) -> None:
+        self.here = tuple(operand.detach() for operand in operands)
+        self.maker = getattr(operands[0], _MAKER, None)
+        setattr(result, _MAKER, self)
+
+    def propagate(
+        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> Sequence[Tensor]:
+        return self.rule.multipliers(self, arriving)
+
+
+_MAKER = "_xaipipe_maker"
 
 
 def difference(here: Tensor, there: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xaipipe.propagation import Operation
-from xaipipe_propagation.compared.rule import DifferenceRule, difference
+from xaipipe_propagation.compared.rule import DifferenceRule, Met, difference
 
 
 class LogarithmicMean(DifferenceRule):
@@ -18,11 +17,10 @@ class LogarithmicMean(DifferenceRule):
     Σ L Δz / Σ L. So Δp_i = L_i (Δz_i − Σ L Δz / Σ L), exactly, whatever is added to all logits.
     """
 
-    def multipliers(
-        self, op: Operation, here: Sequence[Tensor], there: Sequence[Tensor], arriving: Tensor
-    ) -> Sequence[Tensor]:
+    def multipliers(self, met: Met, arriving: Tensor) -> Sequence[Tensor]:
+        op = met.op
         assert op.dimension is not None
-        (z,), (z_there,) = here, there
+        (z,), (z_there,) = met.here, met.there
         means = _logarithmic_means(z, z_there, op.dimension)
         shares = means / means.sum(dim=op.dimension, keepdim=True)
         dimension = op.dimension % z.ndim + 1

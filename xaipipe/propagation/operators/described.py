@@ -24,6 +24,8 @@ class Described:
     """Of the operation, in its order."""
     ready: Tensor | None = None
     """The result, where it is known already."""
+    finish: Callable[[Tensor], Any] | None = None
+    """What the model gets, where that is more than the result."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

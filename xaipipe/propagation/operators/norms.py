@@ -14,7 +14,6 @@ from xaipipe.propagation.operators.described import Described, Describer, Surrou
 from xaipipe.propagation.operators.elementwise import described
 from xaipipe.propagation.weights import Folding, norm_as_affine
 
-
 Hold = Callable[[Tensor], Tensor]
 """What is done with the input where statistics are taken of it: detached, they are held; as it is, they are not."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from xaipipe.propagation.calls import Call
 from xaipipe.propagation.marks import merged
-from xaipipe.propagation.operators.described import Described, Describer, Route, Surroundings
+from xaipipe.propagation.operators.described import Described, Describer, Surroundings
 from xaipipe.propagation.operators.elementwise import described, larger
 
 _AVERAGES = (
@@ -32,14 +33,18 @@ def _average(call: Call, _: Surroundings) -> Described | None:
     return described("average", call, mark.passed_on(mark.nonnegative and positive, mark.gate))
 
 
-def _largest(call: Call, surroundings: Surroundings) -> Described | Route | None:
+def _largest(call: Call, surroundings: Surroundings) -> Described | None:
     if call.name in ("max", "min") and isinstance(call.get(1, "other"), Tensor):
         return larger(call, surroundings)
     mark = merged(call.marks)
-    with_places = call.name in ("max", "min") and (len(call.args) > 1 or "dim" in call.kwargs)
-    if with_places or call.kwargs.get("return_indices"):
-        return Route(mark.nonnegative)
-    return described("max", call, mark.passed_on(mark.nonnegative, mark.gate))
+    after = mark.passed_on(mark.nonnegative, mark.gate)
+    with torch.no_grad():
+        answer = call.on(*call.operands)
+    if isinstance(answer, Tensor):
+        return replace(described("max", call, after), ready=answer)
+    values, places = answer
+    found = described("max", call, after, run=lambda x: call.on(x)[0])
+    return replace(found, ready=values, finish=lambda ruled: type(answer)((ruled, places)))
 
 
 def _statistic(call: Call, _: Surroundings) -> Described:

@@ -48,7 +48,7 @@ def _cosine(call: Call, _: Surroundings) -> Decomposed:
     dim, eps = call.get(2, "dim", 1), call.get(3, "eps", 1e-8)
 
     def run() -> object:
-        lengths = [x.norm(dim=dim).clamp_min(eps) for x in torch.broadcast_tensors(first, second)]
+        lengths = [x.norm(dim=dim).clamp_min(eps) for x in torch.broadcast_tensors(first, second)]  # type: ignore[no-untyped-call]
         return (first * second).sum(dim=dim) / lengths[0] / lengths[1]
 
     return Decomposed(run)

@@ -10,7 +10,17 @@ from xaipipe.propagation.operators.elementwise import described
 _MOVES = (
     *("clone", "contiguous", "alias", "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute"),
     *("transpose", "t", "adjoint", "movedim", "expand", "expand_as", "view_as", "reshape_as", "repeat", "tile"),
-    *("repeat_interleave", "broadcast_to", "broadcast_tensors", "getitem", "get", "select", "narrow", "index_select", "gather"),
+    *(
+        "repeat_interleave",
+        "broadcast_to",
+        "broadcast_tensors",
+        "getitem",
+        "get",
+        "select",
+        "narrow",
+        "index_select",
+        "gather",
+    ),
     *(
         "take_along_dim",
         "chunk",
