@@ -30,8 +30,9 @@ class DeepLift(Explainer):
     are means over all of them.
 
     Misleads when: the reference is an image of something: what both share gets nothing, black on black, say; the
-    choice of reference is part of the answer. And where a model compares, sorts or chooses by value, which is not
-    followed: the gap then is large, and a warning says so.
+    choice of reference is part of the answer. With layer norms, when the reference is so even that they blow it up from
+    next to nothing: contributions are huge then, and cancel. And where a model sorts, masks or chooses by value, which
+    is not followed. Of the last two a warning says so.
 
     Example: `xaipipe.explain(model, x, method="deeplift", target=281, reference="blurred")`
 
@@ -74,13 +75,17 @@ class DeepLift(Explainer):
         return [difference.explanation(self._said(), by_gradient) for difference in found]
 
     def _said(self) -> dict[str, object]:
-        given = self.params.reference if self.params.references is None else self.params.references
-        return {"rule": self.params.rule, "reference": "given" if isinstance(given, Tensor) else given or "zeros"}
+        named = self.params.references is None and not isinstance(self._reference, Tensor)
+        return {"rule": self.params.rule, "reference": self._reference if named else "given"}
+
+    @property
+    def _reference(self) -> Tensor | str:
+        return "zeros" if self.params.reference is None else self.params.reference
 
     def _references(self, pixels: Tensor) -> Iterator[Tensor]:
         """A reference for every image, or several in turn."""
         if self.params.references is None:
-            yield reference_for(self.params.reference or "zeros", pixels)
+            yield reference_for(self._reference, pixels)
             return
         references = references_for(self.params.references, pixels)
         for some in references.split(max(1, _PAIRS_AT_ONCE // len(pixels))):

@@ -13,10 +13,12 @@ from xaipipe.errors import ExplanationWarning
 from xaipipe.models.targets import Selection
 from xaipipe_propagation.compared import Compared
 
-_BOUNDS = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""How large a gap may be, as a share of the scores and of all that was handed out, whatever its sign."""
-_COARSE = 5e-2
-"""For the half precisions."""
+_SHARE = 0.01
+"""Of the difference, which may be missing."""
+_ROUNDINGS = 64
+"""How many roundings of everything that was added up may be missing."""
+_CANCELLING = 1e4
+"""Contributions that are larger than this many times the scores cancel each other, and with them what they say."""
 
 
 class Difference:
@@ -64,26 +66,29 @@ class Difference:
             },
             tiles=self._batch.tiles,
         )
-        size = scores.double().abs() + reference_scores.abs() + values.double().abs().sum(dim=(1, 2, 3))
-        self._warn(explanation, gaps, _BOUNDS.get(pixels.dtype, _COARSE) * size)
+        self._warn(explanation, gaps, scores.double() - reference_scores, reference_scores)
         return explanation
 
-    def _warn(self, explanation: Explanation, gaps: Tensor, bounds: Tensor) -> None:
+    def _warn(self, explanation: Explanation, gaps: Tensor, differences: Tensor, reference_scores: Tensor) -> None:
         """Of the image whose gap exceeds its bound the most."""
+        scores = explanation.scores.double().abs() + reference_scores.abs()
+        handed_out = explanation.values.double().abs().sum(dim=(1, 2, 3))
+        size = scores + torch.minimum(handed_out, _CANCELLING * scores)
+        bounds = _SHARE * differences.abs() + _ROUNDINGS * torch.finfo(explanation.values.dtype).eps * size
         over = (gaps.abs() - bounds).tolist()
         worst = max(range(len(over)), key=over.__getitem__)
         if over[worst] <= 0:
             return
         image = str(self._batch.tiles[worst]) if self._batch.tiles else f"image {worst}"
-        by_gradient = explanation.diagnostics.get("by_gradient")
-        blame = (
-            f"taken by their gradient: {', '.join(by_gradient)}"
-            if by_gradient
-            else "the model compares, sorts or chooses by value somewhere, or the precision is too low"
-        )
+        if by_gradient := explanation.diagnostics.get("by_gradient"):
+            blame = f"taken by their gradient: {', '.join(by_gradient)}"
+        elif bool(handed_out[worst] > _CANCELLING * scores[worst]):
+            blame = f"contributions of {float(handed_out[worst]):.1g} cancel: choose another reference, or float64"
+        else:
+            blame = "the model chooses by value somewhere (where, sort, topk, a mask), which is not followed"
         warnings.warn(
             f"deeplift: the map of {image}, target {explanation.targets[worst]}, does not sum to the difference of the "
-            f"scores: {float(gaps[worst]):.3g} is missing, {float(bounds[worst]):.1g} would be rounding; {blame}",
+            f"scores, {float(differences[worst]):.3g}: {float(gaps[worst]):.2g} is missing; {blame}",
             ExplanationWarning,
             stacklevel=2,
         )
