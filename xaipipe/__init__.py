@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xaipipe.array_slide import ArraySlide
 from xaipipe.errors import (
     BoundaryError,
+    ExplanationWarning,
     InputError,
     LockedError,
     SlideLostError,
@@ -70,6 +71,7 @@ __all__ = [
     "Explainer",
     "ExplainerParams",
     "Explanation",
+    "ExplanationWarning",
     "FittedExplainer",
     "Grid",
     "Histogram",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from xaipipe.errors import BoundaryError, InputError, UsageError
 from xaipipe.models.model import Model, as_found
+from xaipipe.models.weight_cache import WeightCache
 from xaipipe.registry import Registry
 from xaipipe.running.checks import check_result, checked, named_failures
 from xaipipe.stages import Explainer
@@ -55,8 +56,8 @@ def explain(
     target = params.get("target")
     if isinstance(target, list | tuple):
         others = {name: value for name, value in params.items() if name != "target"}
-        return explain_each_with(_installed(), model, x, method, target, output=output, **others)
-    return explain_with(_installed(), model, x, method, output=output, **params)
+        return explain_each_with(installed(), model, x, method, target, output=output, **others)
+    return explain_with(installed(), model, x, method, output=output, **params)
 
 
 def explain_with(
@@ -96,7 +97,7 @@ def explain_each_with(
 
 def _explainer(registry: Registry, method: str, params: dict[str, Any]) -> Explainer:
     kind = registry.method("explain", method)
-    return cast(Explainer, kind(kind.Params.parse(params, f"explain method '{method}'")))
+    return cast(Explainer, kind(kind.Params.parse(params, f"explain method '{method}'", registry)))
 
 
 @contextmanager
@@ -105,8 +106,9 @@ def _ready(model: nn.Module | Model, x: Tensor, output: int | str | None) -> Ite
     if not isinstance(model, nn.Module | Model):
         raise InputError("the model is not a model", got=type(model).__name__, expected="a torch.nn.Module")
     handle = model if isinstance(model, Model) else Model.of(model)
-    if output is not None:
-        handle = replace(handle, output=output)
+    if output is None:
+        output = handle.output
+    handle = replace(handle, output=output, weights=WeightCache())
     pixels = _checked_pixels(x, handle.device)
     # inside inference mode nothing has a gradient; leaving it, where it is off already, would switch gradients on
     outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
@@ -142,5 +144,6 @@ def _checked_pixels(x: Tensor, device: torch.device) -> Tensor:
 
 
 @cache
-def _installed() -> Registry:
+def installed() -> Registry:
+    """The plugins that are installed."""
     return Registry()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,6 +14,7 @@ from torch import Tensor
 from xaipipe.errors import InputError, UsageError, did_you_mean
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.models.sources import ModelSettings
+from xaipipe.nested import Nested
 from xaipipe.params import Params, toml_value
 from xaipipe.registry import Registry
 from xaipipe.running.budget import Bytes
@@ -125,7 +126,7 @@ def _stage(kind: str, table: Mapping[str, Any], registry: Registry) -> Stage:
             hint=did_you_mean("", registry.names(kind)),
         )
     method = registry.method(kind, name)
-    return method(method.Params.parse(values, f"[{kind}] method '{name}'"))
+    return method(method.Params.parse(values, f"[{kind}] method '{name}'", registry))
 
 
 def _require_for_any_image(explainer: Explainer) -> None:
@@ -136,6 +137,21 @@ def _require_for_any_image(explainer: Explainer) -> None:
             got=f"[explain] within = a mask {tuple(explainer.params.within.shape)}",
             expected="'everywhere', or nothing: the pixels that the model gives to the class",
         )
+    for name, value in _tensors(explainer.params):
+        raise UsageError(
+            "a tensor is for certain images, and a run explains many tiles",
+            got=f"[explain] {name} = a tensor {tuple(value.shape)}",
+            expected="a value that a file can hold",
+        )
+
+
+def _tensors(params: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Tensor]]:
+    """Parameters that are tensors, those of methods inside the parameters too."""
+    for name, value in params:
+        if isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(value, Nested):
+            yield from ((f"{name}.{inner}", tensor) for inner, tensor in _tensors(value.params))
 
 
 def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -28,10 +28,13 @@ class Params(BaseModel):
     )
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], where: str) -> Self:
-        """Validated parameters, or a worded error that names the key, what was got and what was expected."""
+    def parse(cls, values: Mapping[str, Any], where: str, registry: Any = None) -> Self:
+        """Validated parameters, or a worded error that names the key, what was got and what was expected.
+
+        Methods inside the parameters are looked up in the registry; unset: what is installed.
+        """
         try:
-            return cls.model_validate(dict(values))
+            return cls.model_validate(dict(values), context=registry)
         except ValidationError as error:
             raise usage_error(cls, error, where) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from xaipipe.config import Config, build_config, read_toml, with_settings
 from xaipipe.errors import UsageError
 from xaipipe.models.model import Model, as_found
 from xaipipe.models.sources import load_model
+from xaipipe.models.weight_cache import WeightCache
 from xaipipe.reading.opening import open_guarded
 from xaipipe.registry import Registry
 from xaipipe.running.checks import StageChecks, named_failures
@@ -90,7 +91,7 @@ class Pipeline:
         """
         handle = self._slide(slide)
         try:
-            model = self._model()
+            model = replace(self._model(), weights=WeightCache())
             with as_found(model.module):
                 return make_run(self.config, self.registry, model, handle)
         except BaseException:

@@ -170,11 +170,16 @@ class Explanation:
     """bool[N, h, w], or None where every cell holds a value; cells that are False hold 0."""
     tiles: tuple[Tile, ...] = ()
     """Where each map lies on a slide; empty for plain tensors."""
+    standard_error: Tensor | None = None
+    """[N, C, h, w], of the values where these are the mean of a sample; None where nothing was sampled."""
 
     def __len__(self) -> int:
         return int(self.values.shape[0])
 
     def replace(self, **changes: Any) -> Explanation:
+        """The same with something changed. Other values lose the standard error, unless they bring their own."""
+        if "values" in changes:
+            changes.setdefault("standard_error", None)
         return replace(self, **changes)
 
     def to_input(self, size: tuple[int, int] | None = None) -> Tensor:

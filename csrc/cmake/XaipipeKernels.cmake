@@ -4,6 +4,8 @@ add_library(xaipipe_kernels STATIC
     csrc/common/elementwise_cpu.cpp
     csrc/common/elementwise_op.cpp
     csrc/common/isa.cpp
+    csrc/common/kept_cpu.cpp
+    csrc/common/kept_op.cpp
     csrc/common/status.cpp
 )
 target_include_directories(xaipipe_kernels PUBLIC csrc)

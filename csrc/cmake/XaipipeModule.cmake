@@ -2,7 +2,8 @@
 set(PYBIND11_FINDPYTHON ON)
 find_package(pybind11 CONFIG REQUIRED)
 
-pybind11_add_module(_kernels csrc/bindings/module.cpp csrc/bindings/elementwise.cpp ${XAIPIPE_BINDINGS})
+pybind11_add_module(_kernels csrc/bindings/module.cpp csrc/bindings/elementwise.cpp csrc/bindings/kept.cpp
+    ${XAIPIPE_BINDINGS})
 target_link_libraries(_kernels PRIVATE xaipipe_kernels)
 
 set(XAIPIPE_CUDA_ARCHITECTURES "")

@@ -28,6 +28,8 @@ set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 # Same bits everywhere: no contraction to FMA, nothing of -ffast-math. The last three change no value, they let loops
 # with a division or a comparison become vector code.
 add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=off;-fopenmp-simd;-fno-trapping-math;-fno-math-errno>")
+# GCC otherwise turns a condition that is used twice into two branches, and these, in vector code, into both.
+add_compile_options("$<$<COMPILE_LANG_AND_ID:CXX,GNU>:-fno-thread-jumps>")
 
 if(XAIPIPE_TESTS)
     add_compile_options("$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wconversion;-Werror>")

@@ -24,13 +24,23 @@ XAI_HOST_DEVICE static inline float to_float(bf16 value) {
     return result;
 }
 
-// Rounds to nearest, ties to even; every NaN becomes the positive quiet NaN 0x7fc0.
-XAI_HOST_DEVICE static inline bf16 to_bf16(float value) {
+// To the nearest bf16, ties to even, as a float; every NaN becomes the positive quiet one.
+XAI_HOST_DEVICE static inline float round_to_bf16(float value) {
     std::uint32_t bits;
     std::memcpy(&bits, &value, sizeof bits);
     const std::uint32_t half_way = 0x7fffu + ((bits >> 16) & 1u);
-    const std::uint32_t rounded = (bits + half_way) >> 16;
-    return bf16{static_cast<std::uint16_t>(value != value ? 0x7fc0u : rounded)};
+    const std::uint32_t rounded = (bits + half_way) & 0xffff0000u;
+    const std::uint32_t quiet = value != value ? 0x7fc00000u : rounded;
+    float result;
+    std::memcpy(&result, &quiet, sizeof result);
+    return result;
+}
+
+XAI_HOST_DEVICE static inline bf16 to_bf16(float value) {
+    const float rounded = round_to_bf16(value);
+    std::uint32_t bits;
+    std::memcpy(&bits, &rounded, sizeof bits);
+    return bf16{static_cast<std::uint16_t>(bits >> 16)};
 }
 
 }  // namespace xai

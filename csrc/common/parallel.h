@@ -8,13 +8,15 @@
 
 namespace xai {
 
-// A range ends on a multiple of this many elements, so that no two threads write to one cache line of an aligned array.
+// Ranges of elements end on a multiple of this many, so that no two threads write to one cache line of an aligned array.
 constexpr std::int64_t range_multiple = 64;
 
-// Calls body(begin, end) on at most `num_threads` threads, each with at least `grain` elements.
+// Calls body(begin, end) on at most `num_threads` threads, each with at least `grain` elements and, but for the last one,
+// a multiple of `multiple`.
 // With one range the caller's own thread does it: no thread pool is touched, which keeps forked workers safe.
 template <typename Body>
-void parallel_ranges(std::int64_t n, std::int64_t grain, int num_threads, const Body& body) {
+void parallel_ranges(std::int64_t n, std::int64_t grain, int num_threads, const Body& body,
+                     std::int64_t multiple = range_multiple) {
     const int ranges = static_cast<int>(std::clamp<std::int64_t>(n / grain, 1, num_threads));
     if (ranges == 1) {
         const DefaultFloatEnvironment environment;
@@ -22,7 +24,7 @@ void parallel_ranges(std::int64_t n, std::int64_t grain, int num_threads, const 
         return;
     }
     const std::int64_t share = (n + ranges - 1) / ranges;
-    const std::int64_t length = (share + range_multiple - 1) / range_multiple * range_multiple;
+    const std::int64_t length = (share + multiple - 1) / multiple * multiple;
 #ifdef _OPENMP
 #pragma omp parallel for schedule(static) num_threads(ranges)
 #endif

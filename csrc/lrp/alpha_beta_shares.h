@@ -17,8 +17,10 @@
 // and 8e-3 (bf16) of what a layer with as many negative as positive weights hands back along the negative ones.
 //
 // Inputs: relevance (repeated), z, z_plus. Outputs: s_plus, s_minus. Parameters: alpha, beta, eps (>= 0).
+// Kept of an element: relevance * (alpha - beta) - (z_plus * s_plus - z_minus * s_minus), z_minus taken in f64.
 #pragma once
 
-#include "common/elementwise.h"
+#include "common/kept.h"
 
 XAI_DECLARE_ELEMENTWISE(alpha_beta_shares);
+XAI_DECLARE_KEPT(alpha_beta_shares);

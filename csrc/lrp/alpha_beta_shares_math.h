@@ -30,6 +30,15 @@ struct AlphaBetaShares {
         return {{p.alpha * relevance / stab(z_plus, p.eps),
                  p.beta * relevance / ((z_minus - p.eps) - floor * magnitude)}};
     }
+
+    XAI_HOST_DEVICE static double kept(const Values<double, 3>& in, const Values<double, 2>& out,
+                                       const Parameters<double>& p) {
+        const auto [relevance, z, z_plus] = in.at;
+        const auto [s_plus, s_minus] = out.at;
+        const double difference = z - z_plus;
+        const double z_minus = difference > 0.0 ? 0.0 : difference;
+        return relevance * (p.alpha - p.beta) - (z_plus * s_plus - z_minus * s_minus);
+    }
 };
 
 }  // namespace

@@ -11,8 +11,9 @@ namespace {
 // Below this many elements a thread costs more than it saves.
 constexpr std::int64_t grain = 16384;
 
-// Points whose channels stay in the cache from one target, and one channel, to the next.
-constexpr std::int64_t block = 512;
+// Points of x that stay in the cache from one target to the next and, where channels are innermost, from one channel to
+// the next.
+constexpr std::int64_t block = 4096, block_channels_last = 512;
 
 constexpr PerIsa<BoxLoops> loops{
     &box_combine_baseline,
@@ -62,10 +63,11 @@ int xai_box_combine_cpu(const xai_box_combine* call, int num_threads) {
         return status;
     }
     const std::int64_t least = std::max(lrp::grain / (call->repeats * call->channels), range_multiple);
+    const std::int64_t block = call->channels_last != 0 ? lrp::block_channels_last : lrp::block;
     parallel_ranges(call->images * call->points, least, num_threads, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t first = begin, count; first < end; first += count) {
             const std::int64_t image = first / call->points, point = first % call->points;
-            count = std::min({lrp::block, end - first, call->points - point});
+            count = std::min({block, end - first, call->points - point});
             for (std::int64_t repeat = 0; repeat < call->repeats; ++repeat) {
                 lrp::combine(*call, {repeat, image, point, count});
             }

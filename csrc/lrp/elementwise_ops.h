@@ -7,9 +7,13 @@
 #include "lrp/residual_shares_math.h"
 #include "lrp/stabilised_divide_math.h"
 
-#define XAI_LRP_ELEMENTWISE(X)               \
+// Those that share relevance out, and can say how much of it they kept.
+#define XAI_LRP_SHARES(X)                    \
     X(stabilised_divide, StabilisedDivide)   \
     X(alpha_beta_shares, AlphaBetaShares)    \
     X(gamma_shares, GammaShares)             \
-    X(multiply_combine, MultiplyCombine)     \
     X(residual_shares, ResidualShares)
+
+#define XAI_LRP_ELEMENTWISE(X)               \
+    XAI_LRP_SHARES(X)                        \
+    X(multiply_combine, MultiplyCombine)

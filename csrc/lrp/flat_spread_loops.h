@@ -27,25 +27,37 @@ extern const FlatLoops flat_spread_avx512;
 
 namespace {
 
-// Cells, or columns, whose sums stay in registers or the nearest cache while they are made.
-constexpr std::int64_t flat_block = 64;
+// Cells, or columns, whose sums stay in the nearest cache while they are made.
+constexpr std::int64_t flat_block = 256;
 
-struct NextTo {
-    constexpr operator std::int64_t() const { return 1; }
-};
+// Cells whose channels are added up side by side where channels are innermost. One by one each addition would wait for
+// the last; as vectors, which is what `omp simd` makes of it, they were measured at half the speed, for the gathering.
+constexpr int cells_at_once = 8;
 
-template <typename Value, typename Step>
-inline void sum_block(const ChannelSum& task, const Value* relevance, Computed<Value>* sums, std::int64_t count,
-                      Step step) {
+template <typename Value>
+inline void sum_planes(const ChannelSum& task, const Value* relevance, Computed<Value>* sums, std::int64_t count) {
     Computed<Value> totals[flat_block] = {};
     for (std::int64_t c = 0; c < task.channels; ++c) {
         const Value* cells = relevance + c * task.step_channel;
 #pragma omp simd
         for (std::int64_t i = 0; i < count; ++i) {
-            totals[i] += load(cells[i * step]);
+            totals[i] += load(cells[i]);
         }
     }
     for (std::int64_t i = 0; i < count; ++i) {
+        sums[i] = totals[i];
+    }
+}
+
+template <int count, typename Value>
+inline void sum_cells(const ChannelSum& task, const Value* relevance, Computed<Value>* sums) {
+    Computed<Value> totals[count] = {};
+    for (std::int64_t c = 0; c < task.channels; ++c) {
+        for (int i = 0; i < count; ++i) {
+            totals[i] += load(relevance[i * task.step + c * task.step_channel]);
+        }
+    }
+    for (int i = 0; i < count; ++i) {
         sums[i] = totals[i];
     }
 }
@@ -54,15 +66,25 @@ template <typename Value>
 void sum_channels(const ChannelSum& task) {
     const auto* relevance = static_cast<const Value*>(task.relevance);
     auto* sums = static_cast<Computed<Value>*>(task.sums);
-    for (std::int64_t first = 0; first < task.count; first += flat_block) {
-        const std::int64_t count = first + flat_block < task.count ? flat_block : task.count - first;
-        if (task.step == 1) {
-            sum_block(task, relevance + first, sums + first, count, NextTo{});
-        } else {
-            sum_block(task, relevance + first * task.step, sums + first, count, task.step);
+    std::int64_t first = 0;
+    if (task.step == 1) {
+        for (; first < task.count; first += flat_block) {
+            const std::int64_t count = first + flat_block < task.count ? flat_block : task.count - first;
+            sum_planes(task, relevance + first, sums + first, count);
         }
+        return;
+    }
+    for (; first + cells_at_once <= task.count; first += cells_at_once) {
+        sum_cells<cells_at_once>(task, relevance + first * task.step, sums + first);
+    }
+    for (; first < task.count; ++first) {
+        sum_cells<1>(task, relevance + first * task.step, sums + first);
     }
 }
+
+struct NextTo {
+    constexpr operator std::int64_t() const { return 1; }
+};
 
 template <typename Real, typename Stride>
 inline void add_at(const Real* shares, Real* across, std::int64_t count, Stride stride) {

@@ -10,8 +10,10 @@
 // W + gamma W_minus for those that are negative. 1 + gamma is rounded to the type computed in.
 //
 // Inputs: relevance (repeated), z, z_plus. Outputs: s_w, s_plus. Parameters: gamma (>= 0), eps (>= 0).
+// Kept of an element: relevance - (z * s_w + z_plus * s_plus).
 #pragma once
 
-#include "common/elementwise.h"
+#include "common/kept.h"
 
 XAI_DECLARE_ELEMENTWISE(gamma_shares);
+XAI_DECLARE_KEPT(gamma_shares);

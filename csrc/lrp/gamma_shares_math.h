@@ -23,6 +23,13 @@ struct GammaShares {
         const Real share = relevance / stab(z + p.gamma * favoured, p.eps);
         return {{(positive ? Real(1) : Real(1) + p.gamma) * share, (positive ? p.gamma : -p.gamma) * share}};
     }
+
+    XAI_HOST_DEVICE static double kept(const Values<double, 3>& in, const Values<double, 2>& out,
+                                       const Parameters<double>&) {
+        const auto [relevance, z, z_plus] = in.at;
+        const auto [s_w, s_plus] = out.at;
+        return relevance - (z * s_w + z_plus * s_plus);
+    }
 };
 
 }  // namespace

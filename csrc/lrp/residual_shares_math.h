@@ -20,6 +20,12 @@ struct ResidualShares {
         const Real share = relevance / stab(a + b, p.eps);
         return {{a * share, b * share}};
     }
+
+    XAI_HOST_DEVICE static double kept(const Values<double, 3>& in, const Values<double, 2>& out,
+                                       const Parameters<double>&) {
+        const auto [r_a, r_b] = out.at;
+        return in.at[0] - (r_a + r_b);
+    }
 };
 
 }  // namespace

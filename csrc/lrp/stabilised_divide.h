@@ -4,8 +4,10 @@
 //
 // Inputs: relevance (repeated), z. Outputs: out. Parameters: eps (>= 0).
 // Division is IEEE's: with eps = 0, x/0 is an infinity and 0/0 a NaN.
+// Kept of an element: relevance - z * out.
 #pragma once
 
-#include "common/elementwise.h"
+#include "common/kept.h"
 
 XAI_DECLARE_ELEMENTWISE(stabilised_divide);
+XAI_DECLARE_KEPT(stabilised_divide);

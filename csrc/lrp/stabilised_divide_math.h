@@ -19,6 +19,13 @@ struct StabilisedDivide {
     XAI_HOST_DEVICE static Values<Real, 1> element(Real relevance, Real z, const Parameters<Value>& p) {
         return {{relevance / stab(z, p.eps)}};
     }
+
+    XAI_HOST_DEVICE static double kept(const Values<double, 2>& in, const Values<double, 1>& out,
+                                       const Parameters<double>&) {
+        const auto [relevance, z] = in.at;
+        const auto [s] = out.at;
+        return relevance - z * s;
+    }
 };
 
 }  // namespace

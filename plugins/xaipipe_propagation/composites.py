@@ -8,7 +8,9 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor
 
+from xaipipe.errors import UsageError, did_you_mean
 from xaipipe.propagation import Books, Operation, Rule, Weighted
+from xaipipe.propagation.unknown import UnknownOperatorError
 from xaipipe_propagation.rules import Contributions, Join, Pass, Scale, Softmax, SplitProduct, Sum
 
 _BY_GRADIENT = {"max"}
@@ -27,9 +29,12 @@ class Composite:
     first: Rule | None = None
     last: Rule | None = None
     strict: bool = field(default=True, init=False)
+    met: set[str] = field(default_factory=set, init=False)
+    """The weighted layers that asked for a rule."""
 
     def rule_for(self, op: Operation) -> Rule | None:
         if isinstance(op, Weighted):
+            self.met.add(op.layer)
             for pattern, rule in self.layers:
                 if fnmatchcase(op.layer, pattern):
                     return rule
@@ -37,7 +42,26 @@ class Composite:
                 return self.first
             rule = self.kinds[op.kind]
             return rule if self.last is None else _Last(self.last, rule)
-        return None if op.kind in _BY_GRADIENT else self.kinds[op.kind]
+        if op.kind in _BY_GRADIENT:
+            return None
+        if op.kind not in self.kinds:
+            raise UnknownOperatorError(
+                "this method has no rule for a kind of operator",
+                got=f"{op}, registered as '{op.kind}'",
+                expected=", ".join(sorted({*self.kinds, *_BY_GRADIENT})),
+                hint="register it as one of these kinds",
+            )
+        return self.kinds[op.kind]
+
+    def require_used(self) -> None:
+        """After a pass: refuse patterns that no weighted layer has."""
+        for pattern, _ in self.layers:
+            if not any(fnmatchcase(layer, pattern) for layer in self.met):
+                raise UsageError(
+                    f"no weighted layer is called '{pattern}'",
+                    expected=f"a pattern for some of: {', '.join(sorted(self.met))}",
+                    hint=did_you_mean(pattern, self.met),
+                )
 
 
 def around(eps: float, gates: bool = True) -> dict[str, Rule]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -10,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from xaipipe import Batch, Model
 from xaipipe.errors import UsageError
 from xaipipe.propagation import Rules
+from xaipipe_propagation.composites import Composite
 from xaipipe_propagation.custom import Chosen, CompositeTable, known_composite
 from xaipipe_propagation.named import Settings
 from xaipipe_propagation.relevance import RelevanceExplainer
@@ -17,7 +19,13 @@ from xaipipe_propagation.rules import Bounds
 
 
 def _parse(value: Any) -> Any:
-    return known_composite(value) if isinstance(value, str) else value
+    if isinstance(value, Mapping):
+        return CompositeTable.parse(value, "the composite")
+    if not isinstance(value, str | CompositeTable):
+        raise ValueError("a composite's name, or a table of rules")
+    if isinstance(value, str):
+        known_composite(value)
+    return value
 
 
 CompositeChoice = Annotated[str | CompositeTable, BeforeValidator(_parse), WithJsonSchema({"type": "string | table"})]
@@ -39,6 +47,8 @@ class Lrp(RelevanceExplainer):
     """
 
     name = "lrp"
+    gates: ClassVar[bool] = True
+    """Whether a product's relevance goes to the signal alone and none to what gates it; else both get half of it."""
 
     class Params(RelevanceExplainer.Params):
         composite: CompositeChoice = Field("epsilon_plus", description="name of a composite, or a table of rules")
@@ -50,14 +60,18 @@ class Lrp(RelevanceExplainer):
 
     def rules(self, batch: Batch, model: Model) -> Rules:
         chosen = Chosen.of(self.params.composite)
-        self._require_used(chosen)
+        self._require_settings_used(chosen)
         given = {
             name: value for name in ("epsilon", "gamma", "alpha") if (value := getattr(self.params, name)) is not None
         }
         bounds = self._bounds(batch, model) if "low" in chosen.takes() else None
-        return chosen.composite(Settings(**given, bounds=bounds))
+        return chosen.composite(Settings(**given, bounds=bounds), self.gates)
 
-    def _require_used(self, chosen: Chosen) -> None:
+    def require_used(self, rules: Rules) -> None:
+        assert isinstance(rules, Composite)
+        rules.require_used()
+
+    def _require_settings_used(self, chosen: Chosen) -> None:
         """A setting that no rule looks at is a mistake, not a matter of taste."""
         for name in ("epsilon", "gamma", "alpha", "low", "high"):
             if getattr(self.params, name) is not None and name not in chosen.takes():
@@ -73,7 +87,10 @@ class Lrp(RelevanceExplainer):
         low, high = self.params.low, self.params.high
         channels = batch.pixels.shape[1]
         if low is not None and high is not None:
-            return Bounds(_per_channel(low, channels, "low"), _per_channel(high, channels, "high"))
+            bounds = Bounds(_per_channel(low, channels, "low"), _per_channel(high, channels, "high"))
+            if (bounds.low > bounds.high).any():
+                raise UsageError("low lies above high", got=f"low {low}, high {high}", expected="low <= high")
+            return bounds
         if low is not None or high is not None:
             raise UsageError(
                 "z_box needs both bounds", got="low" if low is not None else "high", expected="low and high"

@@ -49,6 +49,8 @@ RULES = {
     "pass": _named(lambda settings: Pass()),
     "norm": _named(lambda settings: Contributions(settings.epsilon), "epsilon"),
 }
+OF_NORMS = ("norm", "pass")
+"""Those that norms may have, which weigh nothing."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ COMPOSITES = {
     "epsilon_plus_flat": Recipe("z_plus", "epsilon", first="flat"),
     "epsilon_alpha2_beta1": Recipe("alpha_beta", "epsilon"),
     "epsilon_alpha2_beta1_flat": Recipe("alpha_beta", "epsilon", first="flat"),
+    "epsilon_gamma": Recipe("gamma", "epsilon"),
     "epsilon_gamma_box": Recipe("gamma", "epsilon", first="z_box"),
     "excitation_backprop": Recipe("z_plus", "z_plus"),
 }

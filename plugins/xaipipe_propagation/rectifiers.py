@@ -26,8 +26,7 @@ def with_rectifiers(rule: Rule) -> RuleTable:
 class OnlyPositive(Rule):
     """R · 1(R > 0), whatever the rectifier did on the way forward."""
 
-    keeps_operands = False
-    keeps_output = False
+    keeps_operands = keeps_output = absorbs = False
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
@@ -38,7 +37,7 @@ class OnlyPositive(Rule):
 class Guided(Rule):
     """f'(X) · R · 1(R > 0), which for a ReLU is R · 1(X > 0) · 1(R > 0)."""
 
-    keeps_output = False
+    keeps_output = absorbs = False
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
@@ -47,5 +46,5 @@ class Guided(Rule):
         positive = arriving.clamp(min=0)
         if op.name == "relu":
             return (positive * (x > 0),)
-        (derivative,) = op.pullback(operands, torch.ones_like(x)[None])
+        (derivative,) = op.gradient(operands, torch.ones_like(x)[None])
         return (positive * (derivative * (x > 0) if op.name in _CUT else derivative),)

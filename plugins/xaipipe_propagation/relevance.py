@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from xaipipe import ExplainerParams
-from xaipipe.propagation import BackwardExplainer, Pulled, Where
-from xaipipe.propagation.books import ABSORBERS
+from xaipipe import Batch, ExplainerParams, Explanation, Model
+from xaipipe.errors import UsageError
+from xaipipe.models.targets import Question
+from xaipipe.models.whole import WholeImage
+from xaipipe.propagation import BackwardExplainer, Pulled, Rules, Where, pull_back
+from xaipipe.propagation.audit import Audit
 from xaipipe.propagation.passes import Start
-
-_BOUNDS = {torch.float64: 1e-8, torch.float32: 1e-3}
-_COARSE = 1e-1
-"""For the half precisions."""
+from xaipipe_propagation.conservation import Balance, warn_of_losses
+from xaipipe_propagation.layer_grid import on_layer
 
 
 class RelevanceExplainer(BackwardExplainer):
@@ -34,30 +32,41 @@ class RelevanceExplainer(BackwardExplainer):
     def where(self) -> Where:
         return Where(self.params.layer, self.params.channels)
 
+    def require_used(self, rules: Rules) -> None:
+        """Refuse rules that no layer of the model asked for, after a pass."""
+
+    def _contributed(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        in_shares = isinstance(model, WholeImage)
+        if in_shares and self.params.layer is not None:
+            raise UsageError(
+                f"an exact run of '{self.name}' gives the relevance of pixels", got=f"layer = '{self.params.layer}'"
+            )
+        rules = self.rules(batch, model)
+        every = self._pulled(batch, model, questions, rules)
+        self.require_used(rules)
+        if self._is_complete and not in_shares:
+            for question, pulled in zip(questions, every, strict=True):
+                warn_of_losses(self.name, pulled, lambda question=question: self._watched(batch, model, question))
+        return [self._placed(self._explanation(batch, pulled), batch, model) for pulled in every]
+
+    def _watched(self, batch: Batch, model: Model, question: Question) -> tuple[Pulled, Audit]:
+        audit = Audit(self.rules(batch, model))
+        return self._pulled(batch, model, [question], audit)[0], audit
+
+    def _pulled(self, batch: Batch, model: Model, questions: Sequence[Question], rules: Rules) -> list[Pulled]:
+        return pull_back(model, batch.pixels, questions, rules, self.start, self.where())
+
+    def _placed(self, explanation: Explanation, batch: Batch, model: Model) -> Explanation:
+        if self.params.layer is None:
+            return explanation
+        values, grid = on_layer(explanation.values, model.module, self.params.layer, batch.pixels)
+        return explanation.replace(values=values, grid=grid)
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether the way back is looked at to its end, and all of it."""
+        return self.params.layer is None and not self.params.channels
+
     def diagnostics(self, pulled: Pulled) -> Mapping[str, Any]:
-        absorbed = _total(pulled)
-        arrived = _sum(pulled.values)
-        diagnostics = {
-            "begun": pulled.begun.tolist(),
-            "arrived": arrived.tolist(),
-            **{absorber: absorbed[row].tolist() for row, absorber in enumerate(ABSORBERS[:2])},
-        }
-        if self.params.layer is None and not self.params.channels:
-            residual = pulled.begun.to(absorbed) - arrived.to(absorbed) - absorbed.sum(dim=0)
-            diagnostics["residual"] = residual.tolist()
-        return diagnostics
-
-
-def _total(pulled: Pulled) -> Tensor:
-    """[absorbers, N]"""
-    if not pulled.absorbed:
-        return pulled.begun.new_zeros(len(ABSORBERS), len(pulled.begun))
-    return torch.stack([part.amounts for part in pulled.absorbed]).sum(dim=0)
-
-
-def _sum(values: Tensor) -> Tensor:
-    wide = values if values.dtype == torch.float64 else values.float()
-    return wide.reshape(len(values), -1).sum(dim=1)
-
-
-_ = warnings
+        layer = {} if self.params.layer is None else {"layer": self.params.layer}
+        return {**layer, **Balance.of(pulled).diagnostics(self._is_complete)}

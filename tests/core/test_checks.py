@@ -203,6 +203,22 @@ def test_what_keeps_the_contract_passes(stage: Stage, item: Any, result: Any) ->
             "8, 8)",
             "4, 4)",
         ),
+        (
+            AnExplainer(),
+            BATCH,
+            EXPLANATION.replace(standard_error=torch.zeros(2, 1, 4, 5)),
+            "returned a standard error of the wrong shape",
+            "(2, 1, 4, 5)",
+            "(2, 1, 4, 4)",
+        ),
+        (
+            AnExplainer(),
+            BATCH,
+            EXPLANATION.replace(standard_error=torch.full((2, 1, 4, 4), NAN)),
+            "returned standard errors that are not finite",
+            "map 0",
+            "finite",
+        ),
         (ASegmenter(), EXPLANATION, EXPLANATION, "returned the wrong type", "Explanation", "a Segmentation"),
         (
             ASegmenter(),
@@ -259,3 +275,10 @@ def test_a_store_owes_a_receipt(registry: Any) -> None:
     with pytest.raises(BoundaryError, match="store method 'ome_zarr' returned the wrong type\n  got: str"):
         check_result(store, ("heatmap", None, None), "written")
     check_result(store, ("heatmap", None, None), Receipt("heatmap", None, "c/0", 1, "0"))
+
+
+def test_other_values_lose_the_standard_error_of_the_old_ones() -> None:
+    sampled = EXPLANATION.replace(standard_error=torch.ones(2, 1, 4, 4))
+    assert sampled.replace(diagnostics={}).standard_error is not None
+    assert sampled.replace(values=sampled.values + 1).standard_error is None
+    assert sampled.replace(values=sampled.values + 1, standard_error=torch.ones(2, 1, 4, 4)).standard_error is not None

@@ -167,6 +167,12 @@ def test_a_mask_of_some_images_has_no_place_in_a_run(registry: Registry) -> None
     assert "a run explains many tiles\n  got: [explain] within = a mask (4, 5)\n  expected: 'everywhere'" in text
 
 
+def test_a_tensor_for_some_images_has_no_place_in_a_run(registry: Registry) -> None:
+    text = said(registry, {"explain": {"method": "integrated_gradients", "reference": torch.zeros(3, 4, 5)}})
+    assert "a tensor is for certain images" in text
+    assert "got: [explain] reference = a tensor (3, 4, 5)" in text
+
+
 def test_a_value_out_of_range_is_placed(registry: Registry) -> None:
     text = said(registry, EXPLAIN | {"load": {"tile": 4}})
     assert "parameter 'tile'" in text

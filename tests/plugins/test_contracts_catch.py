@@ -65,6 +65,32 @@ class Sampled(Honest):
         return values + torch.randn(values.shape[1:], generator=torch.Generator().manual_seed(self.params.seed))
 
 
+class Averaged(Sampled):
+    """The mean of a sample of eight."""
+
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        explanation = Honest.explain(self, batch, model)
+        generator = torch.Generator().manual_seed(self.params.seed)
+        sample = explanation.values + torch.randn(8, *explanation.values.shape[1:], generator=generator)[:, None]
+        return explanation.replace(values=sample.mean(dim=0), standard_error=self.error(sample))
+
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values
+
+    def error(self, sample: Tensor) -> Tensor:
+        return sample.std(dim=0) / 8**0.5
+
+
+class ConfusesErrorAndDeviation(Averaged):
+    def error(self, sample: Tensor) -> Tensor:
+        return sample.std(dim=0)
+
+
+class CountsOnCancellation(Averaged):
+    def error(self, sample: Tensor) -> Tensor:
+        return sample.std(dim=0) / 8
+
+
 class NamedForPeople(Honest):
     name = "My Method"
 
@@ -154,6 +180,18 @@ class AnswersInReverse(Honest):
 class AnswersTheFirstOnly(Honest):
     def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
         return super().explain_each(batch, model, questions[:1])
+
+
+class KnowsTheFirstTargetOnly(Honest):
+    """States the same of all targets."""
+
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        explanation = super().explain(batch, model)
+        return explanation.replace(diagnostics={**explanation.diagnostics, "sum": explanation.values.sum().tolist()})
+
+    def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        each = super().explain_each(batch, model, questions)
+        return [one.replace(diagnostics={**one.diagnostics, "sum": each[0].diagnostics["sum"]}) for one in each]
 
 
 class Overflowing(Honest):
@@ -347,6 +385,7 @@ CASES = [
     (RemembersItsFirstTarget, "test_several_targets_at_once_equal_one_by_one"),
     (AnswersInReverse, "test_several_targets_at_once_equal_one_by_one"),
     (AnswersTheFirstOnly, "test_several_targets_at_once_equal_one_by_one"),
+    (KnowsTheFirstTargetOnly, "test_several_targets_at_once_equal_one_by_one"),
     (Overflowing, "test_half_precision_gives_finite_values"),
     (OnePerCentOff, "test_exact_on_a_linear_model"),
     (Magnitude, "test_conserves_the_score_of_a_linear_model"),
@@ -358,6 +397,8 @@ CASES = [
     (GlobalNoise, "test_global_random_state_is_left_alone"),
     (SeedsEverybody, "test_global_random_state_is_left_alone"),
     (IgnoresItsSeed, "test_another_seed_gives_another_sample"),
+    (ConfusesErrorAndDeviation, "test_standard_error_tells_how_far_off_another_sample_is"),
+    (CountsOnCancellation, "test_standard_error_tells_how_far_off_another_sample_is"),
     (HearsOtherThreads, "test_two_threads_explain_one_model_at_once"),
     (TrustsTheGradMode, "test_works_where_gradients_are_off"),
     (WritesIntoTheInput, "test_input_is_not_modified"),
@@ -398,7 +439,7 @@ def test_broken_method_is_caught(broken: type[Explainer], check: str, run_check:
 
 @pytest.mark.parametrize("check", sorted({check for _, check in CASES}))
 def test_honest_method_passes(check: str, run_check: Any) -> None:
-    chosen = {"seed": Sampled, "contributions_of_shares": Summed, "sums_of_shares": Fitted}
+    chosen = {"seed": Sampled, "standard_error": Averaged, "contributions_of_shares": Summed, "sums_of_shares": Fitted}
     run_check(contract_of(next((method for part, method in chosen.items() if part in check), Honest)), check)
 
 
@@ -418,6 +459,7 @@ class Undeclared(ExplainerContract):
         "test_conserves_the_score_of_a_linear_model",
         "test_values_are_not_normalised",
         "test_another_seed_gives_another_sample",
+        "test_standard_error_tells_how_far_off_another_sample_is",
         "test_contributions_of_shares_add_up_to_the_whole_images_map",
         "test_weights_from_the_sums_of_shares_are_the_whole_images",
     ],

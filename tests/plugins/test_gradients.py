@@ -11,6 +11,7 @@ import xaipipe
 from xaipipe.testing import ExplainerContract, SmallCnn, images
 from xaipipe_gradients.input_x_gradient import InputXGradient
 from xaipipe_gradients.saliency import Saliency
+from xaipipe_gradients.sensitivity import Sensitivity
 
 
 class TestSaliency(ExplainerContract):
@@ -28,6 +29,13 @@ class TestSaliencyMagnitude(ExplainerContract):
 
     def expected_on_linear(self, weight: Tensor, x: Tensor, target: int) -> Tensor:
         return weight[target].abs().amax(dim=0).expand(len(x), 1, -1, -1)
+
+
+class TestSensitivity(ExplainerContract):
+    method = Sensitivity
+
+    def expected_on_linear(self, weight: Tensor, x: Tensor, target: int) -> Tensor:
+        return weight[target].square().expand_as(x)
 
 
 class TestInputXGradient(ExplainerContract):
@@ -57,3 +65,9 @@ def test_saliency_is_the_finite_difference() -> None:
     with torch.no_grad():
         expected = (model(x + rises)[:, 2] - model(x - rises)[:, 2]) / (2 * step)
     torch.testing.assert_close(got.reshape(-1), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_sensitivity_is_saliency_squared() -> None:
+    model, x = SmallCnn().double(), images(2).double()
+    saliency, sensitivity = (xaipipe.explain(model, x, method=name, target=0) for name in ("saliency", "sensitivity"))
+    assert sensitivity.values.equal(saliency.values.square())

@@ -53,6 +53,21 @@ def test_each_class_is_seen_on_its_animal(
     assert columns.start <= column < columns.stop
 
 
+def test_gradients_on_the_way_of_a_real_network(model: xaipipe.Model, data: Path, registry: xaipipe.Registry) -> None:
+    """Integrated gradients account for the score; the curve of the path saturates; what is noisy lies on the dog."""
+    with closing(open_slide(registry, data / "images" / "both.png")) as photograph:
+        level = photograph.levels[0]
+        rgb = photograph.read(0, 0, 0, level.height, level.width)
+    x = model.preprocess.normalise(model.preprocess.fit_photograph(rgb))[None]
+    whole = xaipipe.explain(model, x, method="integrated_gradients", target="tiger cat")
+    (reference,), (gap,) = whole.diagnostics["reference_scores"], whole.diagnostics["completeness_gap"]
+    assert abs(gap) < 0.05 * (float(whole.scores) - reference)
+    path = xaipipe.explain(model, x, method="counterfactual_path", target="tiger cat", steps=8).diagnostics
+    assert max(path["gradient_norms"][0][1:4]) > 2 * path["gradient_norms"][0][-1]
+    noisy = xaipipe.explain(model, x, method="smoothgrad_sq", target="bull mastiff", samples=8).values[0].sum(dim=0)
+    assert float(noisy[DOG].mean()) > 2 * float(noisy.mean())
+
+
 def test_a_real_slide_runs_end_to_end(model: xaipipe.Model, data: Path, tmp_path: Path) -> None:
     tables = {
         "load": {"tile": 192, "overlap": 64},

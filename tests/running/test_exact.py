@@ -15,6 +15,7 @@ from torch import nn
 import xaipipe
 from tests.running.networks import LOCAL, NOT_LOCAL, SIZE_MATTERS, Net, made
 from tests.running.slides import write_tiled
+from xaipipe import Model
 
 HEIGHT, WIDTH = 149, 172
 PREPROCESS = {"size": 32, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
@@ -24,6 +25,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "input_x_gradient": {"method": "input_x_gradient"},
     "gradcam": {"method": "gradcam", "layer": "body", "signed": True},
     "gradcam, an early layer": {"method": "gradcam", "layer": "body.0", "signed": True},
+}
+LRP = {"method": "lrp", "composite": "epsilon_plus_flat"}
+METHODS |= {
+    f"lrp {composite}": {"method": "lrp", "composite": composite}
+    for composite in ("epsilon", "epsilon_alpha2_beta1", "epsilon_gamma_box")
 }
 TILINGS = {"chosen": {"shard": 64}, "one region": {"shard": 4096}}
 
@@ -56,8 +62,10 @@ def tiled(net: nn.Module, slide: Path, output: Path, settings: dict[str, Any]) -
 def whole(net: nn.Module, method: dict[str, Any]) -> np.ndarray:
     """One pass over the whole image, which is what an exact run has to give."""
     dtype = next(net.parameters()).dtype
-    x = xaipipe.Preprocess(**PREPROCESS).normalise(noise())[None].to(dtype)
-    return xaipipe.explain(net, x, target=1, **method).values[0].numpy()
+    preprocess = xaipipe.Preprocess(**PREPROCESS)
+    model = Model(net, preprocess=preprocess)  # whose range of pixels some rules want to know
+    x = preprocess.normalise(noise())[None].to(dtype)
+    return xaipipe.explain(model, x, target=1, **method).values[0].numpy()
 
 
 def difference(got: np.ndarray, want: np.ndarray) -> float:
@@ -72,6 +80,13 @@ def test_equals_the_whole_image_on_every_network(slide: Path, tmp_path: Path, na
     net = made(LOCAL[name])
     got = tiled(net, slide, tmp_path / "out.zarr", tables(METHODS[method]))
     assert difference(got, whole(net, METHODS[method])) < 1e-12
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_relevance_equals_the_whole_images_on_every_network(slide: Path, tmp_path: Path, name: str) -> None:
+    net = made(LOCAL[name])
+    got = tiled(net, slide, tmp_path / "out.zarr", tables(LRP))
+    assert difference(got, whole(net, LRP)) < 1e-12
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,6 +86,7 @@ def _explain(
     model = load_model(config.model, trust=trust, base=config.base)
     model.module.to(device)
     preprocess = required_preprocess(config, model)
+    model = replace(model, preprocess=preprocess)
     rgb = preprocess.fit_photograph(photograph)
     pixels = preprocess.normalise(rgb)[None].to(model.device)
     params = dict(config.explainer.params)

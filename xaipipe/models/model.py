@@ -47,8 +47,11 @@ class Model:
     source: str = "a module"
     output: int | str | None = None
     """Which output is explained, where the module returns several: a key, a position, a dotted path of them."""
-    weights: WeightCache = field(default_factory=WeightCache, repr=False)
-    """What backward methods made of the module's weights, as long as these stay as they are."""
+    weights: WeightCache | None = field(default=None, repr=False)
+    """Where backward methods keep what they made of the module's weights; None: nowhere, it is made anew each time.
+
+    torch does not say of every change of a weight that it happened (`parameter.data.mul_`, the running statistics of a
+    norm in training). So this is set for one call of `explain`, or one run, within which weights stay as they are."""
 
     @classmethod
     def of(cls, module: nn.Module, output: int | str | None = None) -> Model:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function_unary
 
 from xaipipe.models.forward import forward
 from xaipipe.models.locality import Pool
@@ -53,8 +53,7 @@ class WholeImage(Model):
         cells = self.counts[index] if pool.mean else 1
         value = (total / cells).to(result.device, result.dtype)
         shape = [maps.shape[0], *result.shape[1:]]
-        answer: Tensor = _OwnShare.apply(maps, value, shape, pool.axes, self.own[index], cells)  # type: ignore[no-untyped-call]
-        return answer
+        return whole_image_pool(maps, value, shape, pool.axes, self.own[index], cells)
 
 
 def pooled_cells(model: Model, pools: Sequence[Pool], own: Sequence[Own], pixels: Tensor) -> list[Tensor]:
@@ -99,6 +98,17 @@ class _PoolWatch(TorchFunctionMode):
         self._seen += 1
         index = self._calls.get(self._seen)
         return result if index is None else self._look(index, args[0], result)
+
+
+def whole_image_pool(
+    maps: Tensor, value: Tensor, shape: list[int], axes: tuple[int, int], own: Own, cells: int
+) -> Tensor:
+    """The whole image's pooled value, to which a share contributes its own cells; an operator that rules can see."""
+    if has_torch_function_unary(maps):
+        seen: Tensor = handle_torch_function(whole_image_pool, (maps,), maps, value, shape, axes, own, cells)
+        return seen
+    pooled: Tensor = _OwnShare.apply(maps, value, shape, axes, own, cells)  # type: ignore[no-untyped-call]
+    return pooled
 
 
 class _OwnShare(torch.autograd.Function):

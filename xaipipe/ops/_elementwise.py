@@ -2,12 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from xaipipe.ops import _checks, _library
+
+
+class Arguments(NamedTuple):
+    """A call's, the tensors by their names."""
+
+    repeated: dict[str, Tensor]
+    shared: dict[str, Tensor]
+    parameters: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -23,34 +31,52 @@ class Elementwise:
     """Each with the least value it may have, None for any finite one."""
 
     @property
-    def signature(self) -> str:
-        arguments = [f"Tensor {name}" for name in self.tensors] + [f"float {name}" for name in self.parameters]
-        results = "Tensor" if self.outputs == 1 else f"({', '.join(['Tensor'] * self.outputs)})"
-        return f"{self.name}({', '.join(arguments)}) -> {results}"
+    def arguments(self) -> str:
+        return ", ".join([f"Tensor {name}" for name in self.tensors] + [f"float {name}" for name in self.parameters])
 
-    def split(self, values: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...]]:
-        """Arguments of a call as (repeated tensors, the other tensors, parameters)."""
+    @property
+    def signature(self) -> str:
+        results = "Tensor" if self.outputs == 1 else f"({', '.join(['Tensor'] * self.outputs)})"
+        return f"{self.name}({self.arguments}) -> {results}"
+
+    def split(self, values: tuple[Any, ...]) -> Arguments:
         named = dict(zip(self.tensors, values[: len(self.tensors)], strict=True))
-        repeated = {name: value for name, value in named.items() if name in self.repeated}
-        shared = {name: value for name, value in named.items() if name not in self.repeated}
-        return repeated, shared, values[len(self.tensors) :]
+        return Arguments(
+            {name: value for name, value in named.items() if name in self.repeated},
+            {name: value for name, value in named.items() if name not in self.repeated},
+            values[len(self.tensors) :],
+        )
+
+    def joined(self, arguments: Arguments) -> list[Any]:
+        """What `split` was given."""
+        tensors = arguments.repeated | arguments.shared
+        return [*(tensors[name] for name in self.tensors), *arguments.parameters]
+
+
+def prepare(op: Elementwise, *tensors: Tensor) -> None:
+    """For ops that cannot be differentiated: what has to be looked at before torch's dispatcher takes over."""
+    named = dict(zip(op.tensors, tensors, strict=True))
+    _checks.require_tensors(op.name, **named)
+    _checks.refuse_forward_mode(op.name)
+    _checks.refuse_gradients(op.name, **named)
 
 
 def define(op: Elementwise) -> Callable[..., Any]:
     """Register the op with torch.library, with its fake and its vmap rule."""
 
     def fake(*arguments: Any) -> Tensor | tuple[Tensor, ...]:
-        return _as_returned(_results(op, arguments))
+        return _as_returned(empty_results(op, op.split(arguments)))
 
     def implementation(*arguments: Any) -> Tensor | tuple[Tensor, ...]:
-        results = _results(op, arguments)
+        call = op.split(arguments)
+        results = empty_results(op, call)
         if results[0].numel() > 0:
-            _run(op, arguments, results)
+            run(op, call, results)
         return _as_returned(results)
 
     def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
-        batched, out_dim = _batched(op, info.batch_size, in_dims, arguments)
-        return registered(*batched), out_dim if op.outputs == 1 else (out_dim,) * op.outputs
+        call, at = batched(op, info.batch_size, in_dims, op.split(arguments))
+        return registered(*op.joined(call)), at if op.outputs == 1 else (at,) * op.outputs
 
     registered = _library.define(op.signature, implementation, fake, vmap)
     return registered
@@ -60,72 +86,83 @@ def _as_returned(results: list[Tensor]) -> Tensor | tuple[Tensor, ...]:
     return results[0] if len(results) == 1 else tuple(results)
 
 
-def _results(op: Elementwise, arguments: tuple[Any, ...]) -> list[Tensor]:
-    """Checks everything; new memory for the outputs."""
-    repeated, shared, parameters = op.split(arguments)
+def empty_results(op: Elementwise, arguments: Arguments, outermost: int = 0) -> list[Tensor]:
+    """Checks everything; new memory for the outputs, the first `outermost` axes of a block outermost."""
+    repeated, shared, parameters = arguments
     of_name, of = next(iter(shared.items()))
     _checks.require_same_kind(op.name, **repeated, **shared)
     _checks.require_same_shape(op.name, **shared)
     _checks.require_repeats(op.name, of_name, of, **repeated)
     for (name, least), value in zip(op.parameters.items(), parameters, strict=True):
         _checks.require_parameter(op.name, name, value, of.dtype, least)
-    first = _empty_blocks(next(iter(repeated.values())), of)
+    first = _empty_blocks(next(iter(repeated.values())), of, outermost)
     return [first, *(torch.empty_like(first) for _ in range(op.outputs - 1))]
 
 
-def _empty_blocks(repeated: Tensor, shared: Tensor) -> Tensor:
-    """Of the shape of `repeated`, in blocks of one layout: its own where it has such blocks, else `shared`'s."""
-    like_repeated = torch.empty_like(repeated)
+def _empty_blocks(repeated: Tensor, shared: Tensor, outermost: int) -> Tensor:
+    """Of the shape of `repeated`, in blocks of one layout: its own where it has such blocks, else `shared`'s, if it
+    has; else with all axes in order."""
     axes = repeated.dim() - shared.dim()
-    outer, step = [0] * axes, shared.numel()
-    for axis in reversed(range(axes)):
-        outer[axis] = step
-        step *= repeated.shape[axis]
-    if all(like_repeated.stride(axis) == outer[axis] or repeated.shape[axis] == 1 for axis in range(axes)):
+    like_repeated = torch.empty_like(repeated)
+    if _are_outermost(like_repeated, axes + outermost):
         return like_repeated
-    return repeated.new_empty_strided(repeated.shape, (*outer, *torch.empty_like(shared).stride()))
+    like_shared = torch.empty_like(shared)
+    if not _are_outermost(like_shared, outermost):
+        like_shared = shared.new_empty(shared.shape)
+    step, steps = shared.numel(), like_shared.stride()
+    for size in reversed(repeated.shape[:axes]):
+        steps = (step, *steps)
+        step *= size
+    return repeated.new_empty_strided(repeated.shape, steps)
 
 
-def _run(op: Elementwise, arguments: tuple[Any, ...], results: list[Tensor]) -> None:
+def _are_outermost(tensor: Tensor, axes: int) -> bool:
+    """Whether the first `axes` of a dense tensor are the slowest in memory, in order."""
+    step = tensor.shape[axes:].numel()
+    for axis in reversed(range(axes)):
+        if tensor.stride(axis) != step and tensor.shape[axis] != 1:
+            return False
+        step *= tensor.shape[axis]
+    return True
+
+
+def run(op: Elementwise, arguments: Arguments, results: list[Tensor], *more: int) -> None:
+    """The kernel of that name, on arrays laid out as the results are."""
     out = results[0]
-    repeated, shared, parameters = op.split(arguments)
+    repeated, shared, parameters = arguments
     axes = next(iter(repeated.values())).dim() - next(iter(shared.values())).dim()
     block = out[(0,) * axes]
     laid_out = {name: _in_layout_of(out, tensor) for name, tensor in repeated.items()}
     laid_out |= {name: _in_layout_of(block, tensor) for name, tensor in shared.items()}
-    run, place = _library.runner(op.name, out.device)
+    kernel, place = _library.runner(op.name, out.device)
     inputs = [laid_out[name].data_ptr() for name in op.tensors]
     outputs = [result.data_ptr() for result in results]
     n = block.numel()
-    run(_library.DTYPE_CODES[out.dtype], inputs, outputs, n, out.numel() // n, parameters, *place)
+    kernel(_library.DTYPE_CODES[out.dtype], inputs, outputs, n, out.numel() // n, parameters, *more, *place)
 
 
 def _in_layout_of(out: Tensor, tensor: Tensor) -> Tensor:
-    same = all(
-        size == 1 or mine == its for size, mine, its in zip(out.shape, out.stride(), tensor.stride(), strict=True)
+    strides, its = out.stride(), tensor.stride()
+    same = strides == its or all(
+        size == 1 or mine == other for size, mine, other in zip(out.shape, strides, its, strict=True)
     )
-    # Memory that was not allocated by torch may start anywhere; kernels need whole elements.
-    aligned = tensor.data_ptr() % tensor.element_size() == 0
-    return tensor if same and aligned else torch.empty_like(out).copy_(tensor)
+    return tensor if same and _library.is_aligned(tensor) else torch.empty_like(out).copy_(tensor)
 
 
-def _batched(
-    op: Elementwise, size: int, in_dims: tuple[int | None, ...], arguments: tuple[Any, ...]
-) -> tuple[list[Any], int]:
+def batched(op: Elementwise, size: int, in_dims: tuple[int | None, ...], arguments: Arguments) -> tuple[Arguments, int]:
     """Arguments with the axis of the batch where the op takes it, and where its outputs have it.
 
     Where only repeated tensors are batched, the batch is one more axis of targets and no other tensor is expanded.
     Otherwise it goes between the axes of targets and those that all tensors have.
     """
-    repeated, shared, parameters = op.split(arguments)
+    repeated, shared, parameters = arguments
     dims = dict(zip(op.tensors, in_dims, strict=False))
     at = 0
     if any(dims[name] is not None for name in shared):
         at = _axes(repeated, dims) - _axes(shared, dims)
         shared = {name: _library.with_batch(tensor, dims[name], 0, size) for name, tensor in shared.items()}
     repeated = {name: _library.with_batch(tensor, dims[name], at, size) for name, tensor in repeated.items()}
-    tensors = repeated | shared
-    return [*(tensors[name] for name in op.tensors), *parameters], at
+    return Arguments(repeated, shared, parameters), at
 
 
 def _axes(tensors: dict[str, Tensor], dims: dict[str, int | None]) -> int:

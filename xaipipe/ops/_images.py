@@ -4,6 +4,8 @@ import math
 
 from torch import Tensor
 
+from xaipipe.ops import _library
+
 
 def as_images(tensor: Tensor, leading: int) -> Tensor:
     """The first `leading` axes as one, the next one for channels, the others as one; a copy only where it must be."""
@@ -18,11 +20,12 @@ def is_channels_last(images: Tensor) -> bool:
 
 def laid_out(images: Tensor, channels_last: bool) -> Tensor:
     """The same memory where it lies like that and starts at a whole element, else a copy."""
-    innermost = images.transpose(1, 2) if channels_last else images
-    innermost = innermost.contiguous()
-    if innermost.data_ptr() % innermost.element_size() != 0:
-        innermost = innermost.clone()
-    return innermost
+    return contiguous(images.transpose(1, 2) if channels_last else images)
+
+
+def contiguous(tensor: Tensor) -> Tensor:
+    tensor = tensor.contiguous()
+    return tensor if _library.is_aligned(tensor) else tensor.clone()
 
 
 def empty_images(like: Tensor, images: int, channels: int, points: int, channels_last: bool) -> Tensor:

@@ -68,6 +68,11 @@ def runner(name: str, device: torch.device) -> tuple[Callable[..., None], tuple[
     return getattr(kernels(), f"{name}_cuda"), (device.index, stream)
 
 
+def is_aligned(tensor: Tensor) -> bool:
+    """Memory that was not allocated by torch may start anywhere; kernels need whole elements."""
+    return tensor.data_ptr() % tensor.element_size() == 0
+
+
 def with_batch(tensor: Tensor, dim: int | None, at: int, size: int) -> Tensor:
     """For vmap rules: the axis of the batch moved to `at`, or made there."""
     if dim is not None:

@@ -47,7 +47,7 @@ def _implementation(x: Tensor, g: Tensor, low: Tensor, high: Tensor) -> Tensor:
     channels_last = _images.is_channels_last(back)
     pixels = _images.laid_out(_images.as_images(x, 1), channels_last)
     back = _images.laid_out(back, channels_last)
-    bounds = [bound.to(_library.computed_in(x.dtype)).contiguous() for bound in (low, high)]
+    bounds = [_images.contiguous(bound.to(_library.computed_in(x.dtype))) for bound in (low, high)]
     run, place = _library.runner(_NAME, x.device)
     call = _library.kernels().BoxCombine(
         _library.DTYPE_CODES[x.dtype],

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from xaipipe.ops import _checks, _elementwise
+from xaipipe.ops import _elementwise, _kept
 from xaipipe.ops._elementwise import Elementwise
 
 _RELEVANCE = frozenset({"relevance"})
@@ -23,9 +23,13 @@ _gamma = Elementwise(
 _residual = Elementwise(
     "residual_shares", ("relevance", "a", "b"), repeated=_RELEVANCE, outputs=2, parameters={"eps": 0.0}
 )
+_alpha_beta_and_kept, _gamma_and_kept, _residual_and_kept = map(_kept.with_kept, (_alpha_beta, _gamma, _residual))
 _alpha_beta_op = _elementwise.define(_alpha_beta)
 _gamma_op = _elementwise.define(_gamma)
 _residual_op = _elementwise.define(_residual)
+_alpha_beta_and_kept_op = _kept.define(_alpha_beta_and_kept)
+_gamma_and_kept_op = _kept.define(_gamma_and_kept)
+_residual_and_kept_op = _kept.define(_residual_and_kept)
 
 
 def alpha_beta_shares(
@@ -44,9 +48,21 @@ def alpha_beta_shares(
 
     Reference: Bach et al., PLOS ONE 10(7), 2015.
     """
-    _prepare(_alpha_beta, relevance, z, z_plus)
+    _elementwise.prepare(_alpha_beta, relevance, z, z_plus)
     s_plus, s_minus = _alpha_beta_op(relevance, z, z_plus, alpha, beta, eps)
     return s_plus, s_minus
+
+
+def alpha_beta_shares_and_kept(
+    relevance: Tensor, z: Tensor, z_plus: Tensor, alpha: float, beta: float, eps: float, images: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(s_plus, s_minus, kept): `alpha_beta_shares`, and what the stabilisers and the floor keep of each image.
+
+    kept as in `stabilised_divide_and_kept`: Σ relevance·(alpha − beta) − (z_plus·s_plus − z_minus·s_minus).
+    """
+    _elementwise.prepare(_alpha_beta_and_kept, relevance, z, z_plus)
+    s_plus, s_minus, kept = _alpha_beta_and_kept_op(relevance, z, z_plus, alpha, beta, eps, images)
+    return s_plus, s_minus, kept
 
 
 def gamma_shares(relevance: Tensor, z: Tensor, z_plus: Tensor, gamma: float, eps: float) -> tuple[Tensor, Tensor]:
@@ -63,9 +79,21 @@ def gamma_shares(relevance: Tensor, z: Tensor, z_plus: Tensor, gamma: float, eps
 
     Reference: Montavon et al., Layer-Wise Relevance Propagation: An Overview, LNCS 11700, 2019.
     """
-    _prepare(_gamma, relevance, z, z_plus)
+    _elementwise.prepare(_gamma, relevance, z, z_plus)
     s_w, s_plus = _gamma_op(relevance, z, z_plus, gamma, eps)
     return s_w, s_plus
+
+
+def gamma_shares_and_kept(
+    relevance: Tensor, z: Tensor, z_plus: Tensor, gamma: float, eps: float, images: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(s_w, s_plus, kept): `gamma_shares`, and what the stabiliser keeps of each image.
+
+    kept as in `stabilised_divide_and_kept`: Σ relevance − (z·s_w + z_plus·s_plus).
+    """
+    _elementwise.prepare(_gamma_and_kept, relevance, z, z_plus)
+    s_w, s_plus, kept = _gamma_and_kept_op(relevance, z, z_plus, gamma, eps, images)
+    return s_w, s_plus, kept
 
 
 def residual_shares(relevance: Tensor, a: Tensor, b: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -74,13 +102,18 @@ def residual_shares(relevance: Tensor, a: Tensor, b: Tensor, eps: float) -> tupl
     stab(z) = z + eps·sign(z) with sign(0) = +1. Types, layouts and axes for targets as in `stabilised_divide`.
     Not differentiable.
     """
-    _prepare(_residual, relevance, a, b)
+    _elementwise.prepare(_residual, relevance, a, b)
     r_a, r_b = _residual_op(relevance, a, b, eps)
     return r_a, r_b
 
 
-def _prepare(op: Elementwise, *tensors: Tensor) -> None:
-    named = dict(zip(op.tensors, tensors, strict=True))
-    _checks.require_tensors(op.name, **named)
-    _checks.refuse_forward_mode(op.name)
-    _checks.refuse_gradients(op.name, **named)
+def residual_shares_and_kept(
+    relevance: Tensor, a: Tensor, b: Tensor, eps: float, images: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(a·s, b·s, kept): `residual_shares`, and what the stabiliser keeps of each image.
+
+    kept as in `stabilised_divide_and_kept`: Σ relevance − (a·s + b·s), the two terms as they are stored.
+    """
+    _elementwise.prepare(_residual_and_kept, relevance, a, b)
+    r_a, r_b, kept = _residual_and_kept_op(relevance, a, b, eps, images)
+    return r_a, r_b, kept

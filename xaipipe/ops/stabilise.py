@@ -5,14 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xaipipe.ops import _checks, _elementwise, _library
+from xaipipe.ops import _checks, _elementwise, _kept, _library
 
 _NAME = "stabilised_divide"
-_op = _elementwise.define(
-    _elementwise.Elementwise(
-        _NAME, ("relevance", "z"), repeated=frozenset({"relevance"}), outputs=1, parameters={"eps": 0.0}
-    )
+_divide = _elementwise.Elementwise(
+    _NAME, ("relevance", "z"), repeated=frozenset({"relevance"}), outputs=1, parameters={"eps": 0.0}
 )
+_divide_and_kept = _kept.with_kept(_divide)
+_op = _elementwise.define(_divide)
+_op_and_kept = _kept.define(_divide_and_kept)
 
 
 def stabilised_divide(relevance: Tensor, z: Tensor, eps: float) -> Tensor:
@@ -30,6 +31,19 @@ def stabilised_divide(relevance: Tensor, z: Tensor, eps: float) -> Tensor:
     _checks.refuse_forward_mode(_NAME)
     result: Tensor = _op(relevance, z, eps)
     return result
+
+
+def stabilised_divide_and_kept(relevance: Tensor, z: Tensor, eps: float, images: int) -> tuple[Tensor, Tensor]:
+    """(`stabilised_divide`, kept): also how much of each image's relevance the stabiliser keeps.
+
+    The first axis of `z` is that of the images, or of `images` times as many parts of them, image after image. kept is
+    [targets, images] in float64: Σ relevance − z·s over an image's elements, with z and the result s as they are
+    stored. Sums are taken in one pass with the division and in an order that nothing but the memory layout decides, so
+    the bits are the same on CPU and CUDA. Not differentiable.
+    """
+    _elementwise.prepare(_divide_and_kept, relevance, z)
+    s, kept = _op_and_kept(relevance, z, eps, images)
+    return s, kept
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,10 +28,28 @@ def cast_and_run(call: Call) -> Any:
     device = call.operands[0].device.type
     lower = torch.get_autocast_dtype(device)
     tensors = slots_of(call.args, call.kwargs)
-    cast = [tensor.to(lower) if tensor.is_floating_point() else tensor for _, tensor in tensors]
+    cast = [tensor.to(lower) if _is_cast(tensor) else tensor for _, tensor in tensors]
     args, kwargs = with_tensors(call.args, call.kwargs, [slot for slot, _ in tensors], cast)
+    function = call.function.function if isinstance(call.function, InForce) else call.function
     with torch.autocast(device, enabled=False):
-        return call.function(*args, **kwargs)
+        return function(*args, **kwargs)
+
+
+def _is_cast(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.dtype != torch.float64
+
+
+@dataclass(frozen=True)
+class InForce:
+    """A function under autocast, whenever it is called."""
+
+    function: Callable[..., Any]
+    device: str
+    lower: torch.dtype
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(self.device, self.lower):
+            return self.function(*args, **kwargs)
 
 
 def as_now(function: Callable[..., Any], tensor: Tensor) -> Callable[..., Any]:
@@ -38,10 +57,4 @@ def as_now(function: Callable[..., Any], tensor: Tensor) -> Callable[..., Any]:
     device = tensor.device.type
     if not torch.is_autocast_enabled(device):
         return function
-    lower = torch.get_autocast_dtype(device)
-
-    def in_force(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(device, lower):
-            return function(*args, **kwargs)
-
-    return in_force
+    return InForce(function, device, torch.get_autocast_dtype(device))

@@ -21,24 +21,21 @@ class Books:
 
     def absorb(self, absorber: Absorber, values: Tensor, factor: float = 1) -> None:
         """Enter what is kept of each element [K, N·…, …]."""
-        if values.shape[1] % self.images == 0:
-            amounts = values.reshape(len(values), self.images, -1).sum(dim=2)
-        else:  # images do not come first: their sum is right, and that is all
-            amounts = self._spread(values.flatten(1).sum(dim=1))
-        self._enter(absorber, amounts if factor == 1 else factor * amounts)
+        amounts = values.reshape(len(values), self.parts_of(values[0]), -1).sum(dim=2)
+        self.enter(absorber, amounts if factor == 1 else factor * amounts)
 
     def give_back(self, absorber: Absorber, shares: Tensor, z: Tensor) -> None:
         """Take out again what was handed on: Σ shares · z, [K, *z] and [N·…, …]."""
-        if z.shape[0] % self.images == 0:
-            images = z.reshape(self.images, -1)
-            amounts = torch.einsum("knl,nl->kn", shares.reshape(len(shares), *images.shape), images)
-        else:
-            amounts = self._spread(torch.einsum("kl,l->k", shares.flatten(1), z.flatten()))
-        self._enter(absorber, -amounts)
+        images = z.reshape(self.parts_of(z), -1)
+        self.enter(absorber, -torch.einsum("knl,nl->kn", shares.reshape(len(shares), *images.shape), images))
 
-    def _spread(self, totals: Tensor) -> Tensor:
-        return (totals / self.images)[:, None].expand(-1, self.images)
+    def parts_of(self, z: Tensor) -> int:
+        """Into how many parts a tensor [N·…, …] falls that can be told apart: images, where they come first."""
+        return self.images if z.shape[0] % self.images == 0 else 1
 
-    def _enter(self, absorber: Absorber, amounts: Tensor) -> None:
+    def enter(self, absorber: Absorber, amounts: Tensor) -> None:
+        """Enter amounts [K, N], or [K, 1] of all images together: their sum is right then, and that is all."""
+        if amounts.shape[1] != self.images:
+            amounts = (amounts / self.images).expand(-1, self.images)
         before = self.amounts.get(absorber)
         self.amounts[absorber] = amounts if before is None else before + amounts

@@ -25,6 +25,8 @@ class Call:
     slots: tuple[Slot, ...]
     operands: tuple[Tensor, ...]
     marks: tuple[Mark, ...]
+    constants: tuple[Tensor, ...] = ()
+    """The other tensors among the arguments."""
     layer: str = ""
     """Dotted name of the innermost module that is running."""
 
@@ -36,14 +38,20 @@ class Call:
         """Whether that argument depends on the input."""
         return any(key in (position, name) for key, _ in self.slots)
 
-    def on(self, *operands: Tensor) -> Any:
-        """The same call on other operands."""
-        args, kwargs = with_tensors(self.args, self.kwargs, self.slots, operands)
-        return self.function(*args, **kwargs)
+    def again(self) -> Callable[..., Any]:
+        """The same call as a function of the operands; it does not keep those of this call."""
+        args, kwargs = with_tensors(self.args, self.kwargs, self.slots, [None] * len(self.slots))
+        function, slots = self.function, self.slots
+
+        def run(*operands: Tensor) -> Any:
+            positional, named = with_tensors(args, kwargs, slots, operands)
+            return function(*positional, **named)
+
+        return run
 
 
 def with_tensors(
-    args: tuple[Any, ...], kwargs: dict[str, Any], slots: Sequence[Slot], tensors: Sequence[Tensor]
+    args: tuple[Any, ...], kwargs: dict[str, Any], slots: Sequence[Slot], tensors: Sequence[Tensor | None]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments with other tensors in some places."""
     positional, named = list(args), dict(kwargs)

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 
 
-def uncompiled(module: nn.Module) -> AbstractContextManager[Any]:
-    """Inside, the compiled parts of a model run as they were written."""
-    compiled = any(hasattr(part, "_orig_mod") or part._compiled_call_impl is not None for part in module.modules())
-    stance: Any = torch.compiler.set_stance
-    return stance("force_eager") if compiled else nullcontext()
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Inside, whatever was compiled runs as it was written, in all threads.
+
+    torch's switch is one for the whole process: the first thread in turns it, the last one out turns it back.
+    """
+    if "torch._dynamo" not in sys.modules:  # nothing was ever compiled
+        yield
+        return
+    global _users, _stance
+    with _guard:
+        _users += 1
+        if _users == 1:
+            _stance = torch.compiler.set_stance("force_eager")
+            _stance.__enter__()
+    try:
+        yield
+    finally:
+        with _guard:
+            _users -= 1
+            if _users == 0:
+                _stance.__exit__(None, None, None)
+
+
+_guard = threading.Lock()
+_users = 0
+_stance: Any = None

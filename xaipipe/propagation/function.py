@@ -8,35 +8,48 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xaipipe.errors import UsageError
 from xaipipe.propagation.books import ABSORBERS, Books
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.rules import Rule
 
-SinkLike = tuple[torch.Size, torch.dtype]
-"""Shape and type of the tensor whose gradient is what was absorbed."""
+Account = tuple[int, torch.dtype | None]
+"""The number of images, and the type of the tensor whose gradient is what was absorbed, if there is one."""
 Shapes = list[torch.Size]
 """Of the operands."""
 
 
-def ruled(op: Operation, rule: Rule, operands: Sequence[Tensor], sink: Tensor, ready: Tensor | None = None) -> Tensor:
-    """The operator's output (or `ready`, where it is known) with the rule behind it.
+def ruled(
+    op: Operation,
+    rule: Rule,
+    operands: Sequence[Tensor],
+    images: int,
+    sink: Tensor | None = None,
+    ready: Callable[[], Tensor] | None = None,
+) -> Tensor:
+    """The operator's output (or what `ready` gives, where it is known) with the rule behind it.
 
     What the rule absorbs arrives as the gradient of `sink` [absorbers, N].
     """
-    make: Callable[[], Tensor] | None = None if ready is None else lambda: ready
-    output: Tensor = _Ruled.apply(op, rule, make, sink, *operands)  # type: ignore[no-untyped-call]
+    output: Tensor = _Ruled.apply(op, rule, ready, images, sink, *operands)  # type: ignore[no-untyped-call]
     return output
 
 
 class _Ruled(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, op: Operation, rule: Rule, ready: Callable[[], Tensor] | None, sink: Tensor, *operands: Tensor
+        ctx: Any,
+        op: Operation,
+        rule: Rule,
+        ready: Callable[[], Tensor] | None,
+        images: int,
+        sink: Tensor | None,
+        *operands: Tensor,
     ) -> Tensor:
         output = ready() if ready is not None else op.run(*operands)
         if any(output is operand for operand in operands):
             output = output.clone()
-        ctx.op, ctx.rule, ctx.sink = op, rule, (sink.shape, sink.dtype)
+        ctx.op, ctx.rule, ctx.books = op, rule, (images, None if sink is None else sink.dtype)
         kept = [*(operands if rule.keeps_operands else ()), *((output,) if rule.keeps_output else ())]
         ctx.save_for_backward(*kept)
         ctx.shapes = [operand.shape for operand in operands]
@@ -44,16 +57,18 @@ class _Ruled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor) -> Any:
-        sink, *parts = _Propagate.apply(ctx.op, ctx.rule, ctx.sink, ctx.shapes, arriving[0], *ctx.saved_tensors)  # type: ignore[no-untyped-call]
-        return None, None, None, sink, *parts
+        several = torch._C._are_functorch_transforms_active()  # else the detour costs, and gives nothing
+        propagate: Callable[..., Any] = _Propagate.apply if several else _Propagate.forward
+        sink, *parts = propagate(ctx.op, ctx.rule, ctx.books, ctx.shapes, arriving[0], *ctx.saved_tensors)
+        return None, None, None, None, (None if ctx.books[1] is None else sink), *parts
 
 
 class _Propagate(torch.autograd.Function):
     """A rule with the targets as an explicit first dimension, whether torch batches over them or not."""
 
     @staticmethod
-    def forward(op: Operation, rule: Rule, sink: SinkLike, shapes: Shapes, arriving: Tensor, *saved: Tensor) -> Any:
-        parts = _propagated(op, rule, sink, shapes, arriving[None], saved)
+    def forward(op: Operation, rule: Rule, account: Account, shapes: Shapes, arriving: Tensor, *saved: Tensor) -> Any:
+        parts = _propagated(op, rule, account, shapes, arriving[None], saved)
         return tuple(part[0] for part in parts)
 
     @staticmethod
@@ -66,13 +81,13 @@ class _Propagate(torch.autograd.Function):
         in_dims: Any,
         op: Operation,
         rule: Rule,
-        sink: SinkLike,
+        account: Account,
         shapes: Shapes,
         arriving: Tensor,
         *saved: Tensor,
     ) -> Any:
         batched = arriving.movedim(in_dims[4], 0)
-        parts = _propagated(op, rule, sink, shapes, batched, saved)
+        parts = _propagated(op, rule, account, shapes, batched, saved)
         return parts, (0,) * len(parts)
 
 
@@ -92,27 +107,60 @@ class OnlyChannels(torch.autograd.Function):
         return arriving[0] * mask.reshape(-1, *[1] * (arriving[0].ndim - 2)), None
 
 
+class Overwritten(torch.autograd.Function):
+    """Values that were written where torch's gradient does not look: backwards it is as if nothing had happened."""
+
+    @staticmethod
+    def forward(ctx: Any, before: Tensor, now: Tensor) -> Tensor:
+        return now.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> Any:
+        return arriving[0], None
+
+
 def _propagated(
     op: Operation,
     rule: Rule,
-    sink: SinkLike,
+    account: Account,
     shapes: Shapes,
     arriving: Tensor,
     saved: tuple[Tensor, ...],
 ) -> tuple[Tensor, ...]:
-    books = Books(sink[0][1])
+    images, kind = account
+    books = Books(images)
     operands = saved[: len(shapes)] if rule.keeps_operands else ()
     output = saved[-1] if rule.keeps_output else None
     parts = rule.propagate(op, operands, output, arriving, books)
     if len(parts) != len(shapes):
         raise ValueError(f"the rule for {op} answered for {len(parts)} operands, expected {len(shapes)}")
-    absorbed = arriving.new_zeros(len(arriving), *sink[0], dtype=sink[1])
-    for row, absorber in enumerate(ABSORBERS):
-        if (amounts := books.amounts.get(absorber)) is not None:
-            absorbed[:, row] = amounts
+    for part, shape in zip(parts, shapes, strict=True):
+        if part is not None and part.shape != (len(arriving), *shape):
+            raise _misshapen(op, part, shape)
     nothing = arriving.new_zeros(())
     filled = (
         nothing.expand(len(arriving), *shape) if part is None else part
         for part, shape in zip(parts, shapes, strict=True)
     )
-    return absorbed, *filled
+    return _absorbed(books, arriving, kind), *filled
+
+
+def _absorbed(books: Books, arriving: Tensor, kind: torch.dtype | None) -> Tensor:
+    """The books as one tensor [K, absorbers, N]; nothing where nobody asks for them."""
+    if kind is None:
+        return arriving.new_zeros(len(arriving))
+    absorbed = arriving.new_zeros(len(arriving), len(ABSORBERS), books.images, dtype=kind)
+    for row, absorber in enumerate(ABSORBERS):
+        if (amounts := books.amounts.get(absorber)) is not None:
+            absorbed[:, row] = amounts
+    return absorbed
+
+
+def _misshapen(op: Operation, part: Tensor, shape: torch.Size) -> UsageError:
+    return UsageError(
+        "a rule hands on another shape than the operand has",
+        got=tuple(part.shape[1:]),
+        expected=tuple(shape),
+        where=str(op),
+        hint="choose another rule for this layer; 'pass' only fits where output and input have the same shape",
+    )

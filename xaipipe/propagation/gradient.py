@@ -15,11 +15,12 @@ class Gradient(Rule):
     """The operator's own gradient, several targets at once."""
 
     keeps_output = False
+    absorbs = False
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
     ) -> Sequence[Tensor | None]:
-        return op.pullback(operands, arriving)
+        return op.gradient(operands, arriving)
 
 
 def gradient_with(rules: dict[str, Rule] | None = None) -> RuleTable:

@@ -13,20 +13,26 @@ from torch.overrides import TorchFunctionMode
 
 from xaipipe.errors import UsageError
 from xaipipe.models.weight_cache import WeightCache
+from xaipipe.propagation.audit import Audit
 from xaipipe.propagation.autocast import CASTED, as_now, autocasting, cast_and_run
 from xaipipe.propagation.books import ABSORBERS
-from xaipipe.propagation.calls import Call, slots_of, with_tensors
-from xaipipe.propagation.function import OnlyChannels, ruled
+from xaipipe.propagation.calls import Call, Slot, slots_of, with_tensors
+from xaipipe.propagation.captured import Captured
+from xaipipe.propagation.checkpoints import Checkpoints
+from xaipipe.propagation.function import OnlyChannels, Overwritten, ruled
+from xaipipe.propagation.graph import is_rerun, reaches, reads
 from xaipipe.propagation.marks import Mark, merged
-from xaipipe.propagation.names import Spelling, spelling
+from xaipipe.propagation.names import RESHAPING, Spelling, spelling
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators import Decomposed, Described, Route, Surroundings, describer_of
+from xaipipe.propagation.positions import laid_out_like
 from xaipipe.propagation.rules import InParts, Rules
-from xaipipe.propagation.unknown import foreign, unknown_operator
+from xaipipe.propagation.unknown import foreign, overwritten, reshaped, unknown_operator
 from xaipipe.propagation.values import Values
 
 _MARK = "_xaipipe_mark"
-_WITHOUT_MEANING = {"size", "dim", "stride", "is_contiguous", "numel", "len", "data_ptr", "get_device", "bool"}
+_ALIASES = {"detach", "data"}
+"""Operators whose result shows the same memory without a gradient."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,15 +51,25 @@ class Interception(TorchFunctionMode):
     """
 
     def __init__(
-        self, module: nn.Module, rules: Rules, cache: WeightCache, images: int, layer: Callable[[], str]
+        self,
+        module: nn.Module,
+        rules: Rules,
+        cache: WeightCache,
+        images: int,
+        layer: Callable[[], str],
+        several: bool = False,
     ) -> None:
         super().__init__()
-        self._rules, self._images, self._layer = rules, images, layer
-        self._values = Values()
-        self._own = {id(t) for t in (*module.parameters(), *module.buffers())}
+        self._rules, self._images, self._layer, self._several = rules, images, layer, several
+        self._own = {id(t): t for t in (*module.parameters(), *module.buffers())}
+        cache.forget_all_but(self._own)
+        self._values = Values(self._made_of, self._own)
         self._surroundings = Surroundings(cache, self._own)
+        self._checkpoints = Checkpoints()
         self._root: Any = None
+        self.captured = Captured()
         self.sinks: list[Sink] = []
+        self.saw_foreign = False
         self.undescribed: list[str] = []
         """Operators that nobody has described, and whose gradient was taken."""
 
@@ -65,15 +81,16 @@ class Interception(TorchFunctionMode):
         self.mark(pixels, Mark())
 
     def mark(self, tensor: Tensor, mark: Mark) -> None:
-        setattr(tensor, _MARK, (self, mark))
+        if tensor.requires_grad and not tensor.is_leaf:  # a view made under no_grad is one, whatever it is a view of
+            setattr(tensor, _MARK, (self, mark))
 
     def mark_of(self, tensor: Tensor) -> Mark | None:
         owner, mark = getattr(tensor, _MARK, (None, None))
         return mark if owner is self else None
 
     def current(self, tensor: Tensor) -> Tensor:
-        """What a tensor stands for, which the model may have written into since."""
-        return self._values.current(tensor)
+        """What a tensor stands for, which the model may have written into since; refused where that is unknown."""
+        return self._operand(tensor)[0] if tensor.requires_grad else self._values.current(tensor)
 
     def forget(self) -> None:
         self._values.forget()
@@ -85,18 +102,25 @@ class Interception(TorchFunctionMode):
                 f"layer '{layer}' has no such channels", got=list(channels), expected=f"0 … {tensor.shape[1] - 1}"
             )
         passed: Tensor = OnlyChannels.apply(tensor, list(channels))  # type: ignore[no-untyped-call]
-        return self._like(passed, tensor)
+        mark = self.mark_of(tensor)
+        if mark is not None:
+            self.mark(passed, replace(mark, through=tuple(channels)))
+        return passed
 
     def tapped(self, tensor: Tensor) -> Tensor:
-        """A node of its own in the graph, at which the way back can end."""
-        return self._like(tensor.view_as(tensor), tensor)
-
-    def _like(self, new: Tensor, tensor: Tensor) -> Tensor:
-        """Marked like another tensor, but nothing is folded into the layer before it: it is looked at here."""
+        """A node of its own in the graph, at which the way back can end; nothing is folded into the layer before it."""
+        tapped = tensor.view_as(tensor)
         mark = self.mark_of(tensor)
-        if mark is not None and new.requires_grad:
-            self.mark(new, replace(mark, layer=None))
-        return new
+        if mark is not None:
+            self.mark(tapped, replace(mark, layer=None))
+        return tapped
+
+    def _made_of(self, new: Tensor, sources: Sequence[Tensor]) -> None:
+        """Of values that were put together outside of any operator."""
+        marks = tuple(mark for mark in map(self.mark_of, sources) if mark is not None)
+        if marks:
+            mark = merged(marks)
+            self.mark(new, mark.passed_on(mark.nonnegative and len(marks) == len(sources)))
 
     # -- operators --------------------------------------------------------------------------------
 
@@ -104,46 +128,67 @@ class Interception(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        tensors = slots_of(args, kwargs)
         spelt = spelling(func)
-        if not tensors or spelt.name in _WITHOUT_MEANING:
+        if spelt.is_about:
             return func(*args, **kwargs)
-        now = [self._as_operand(tensor) for _, tensor in tensors]
-        if any(new is not old for new, (_, old) in zip(now, tensors, strict=True)):
-            args, kwargs = with_tensors(args, kwargs, [slot for slot, _ in tensors], now)
-        dependent = [
-            (slot, tensor, mark)
-            for (slot, _), tensor in zip(tensors, now, strict=True)
-            if (mark := self.mark_of(tensor)) is not None
-        ]
-        if not dependent:
+        slots: list[Slot] = []
+        operands: list[Tensor] = []
+        marks: list[Mark] = []
+        constants: list[Tensor] = []
+        changed: list[tuple[Slot, Tensor]] = []
+        for slot, tensor in slots_of(args, kwargs):
+            now, mark = self._operand(tensor)
+            if now is not tensor:
+                changed.append((slot, now))
+            if mark is None:
+                constants.append(now)
+            else:
+                slots.append(slot)
+                operands.append(now)
+                marks.append(mark)
+        if changed:
+            args, kwargs = with_tensors(args, kwargs, [slot for slot, _ in changed], [now for _, now in changed])
+        writes = spelt.writes(args, kwargs)
+        if not operands and not (writes and self._shows_operand(args[0])):
             return func(*args, **kwargs)
-        slots, operands, marks = zip(*dependent, strict=True)
-        call = Call(as_now(func, operands[0]), spelt.name, args, kwargs, slots, operands, marks, self._layer())
-        return self._write(call, spelt) if spelt.writes(args, kwargs) else self._run(call)
+        call = Call(
+            func, spelt.name, args, kwargs, tuple(slots), tuple(operands), tuple(marks), tuple(constants),
+            self._layer(),
+        )  # fmt: skip
+        with self._checkpoints.switched_off():
+            return self._write(call, spelt) if writes else self._run(call)
 
     def _run(self, call: Call) -> Any:
-        if call.name in CASTED and autocasting(call.operands[0]):
-            with self:
-                return cast_and_run(call)
+        if autocasting(call.operands[0]):
+            if call.name in CASTED:
+                with self:
+                    return cast_and_run(call)
+            call = replace(call, function=as_now(call.function, call.operands[0]))
         describer = describer_of(call.name)
         found = describer(call, self._surroundings) if describer is not None else None
-        if isinstance(found, Decomposed):
+        if isinstance(found, Route) and isinstance(self._rules, Audit):
+            found = self._rules.of_route(call, found)
+        if isinstance(found, Decomposed) and self._is_taken_apart(call, found):
             with self:
                 return found.run()
         if isinstance(found, Described):
             result, mark = self._ruled(call, found), found.mark
         else:
             result = call.function(*call.args, **call.kwargs)
-            mark = merged(call.marks)
             if found is None and any(t.requires_grad for t in _tensors(result)):
                 if self._rules.strict:
                     raise unknown_operator(call)
                 self.undescribed.append(f"{call.name} in layer '{call.layer}'" if call.layer else call.name)
-            if isinstance(found, Route) and found.nonnegative is not None:
-                mark = mark.passed_on(found.nonnegative, mark.gate)
+            mark = _moved(call, found)
         self._note(call, result, mark)
         return result
+
+    def _is_taken_apart(self, call: Call, found: Decomposed) -> bool:
+        """Whether anybody looks at the parts; torch's own gradient of the whole is not batched."""
+        if self._rules.strict or self._several or not found.parts:
+            return True
+        probes = (Operation(kind=kind, name=kind, run=call.function, layer=call.layer) for kind in found.parts)
+        return any(self._rules.rule_for(probe) is not None for probe in probes)
 
     def _ruled(self, call: Call, found: Described) -> Any:
         rule = self._rules.rule_for(found.operation) if torch.is_grad_enabled() else None
@@ -153,82 +198,150 @@ class Interception(TorchFunctionMode):
             assert found.operation.parts is not None
             with self:
                 return found.operation.parts(*found.operands)
-        first = found.operands[0]
-        kind = torch.float64 if first.dtype == torch.float64 else torch.float32
-        amounts = torch.zeros(len(ABSORBERS), self._images, dtype=kind, device=first.device, requires_grad=True)
-        self.sinks.append(Sink(found.operation, amounts))
-        result = ruled(found.operation, rule, found.operands, amounts, found.ready)
+        self.captured.keep(call)
+        amounts = None
+        if rule.absorbs:
+            first = found.operands[0]
+            kind = torch.float64 if first.dtype == torch.float64 else torch.float32
+            amounts = torch.zeros(len(ABSORBERS), self._images, dtype=kind, device=first.device, requires_grad=True)
+            self.sinks.append(Sink(found.operation, amounts))
+        result = ruled(found.operation, rule, found.operands, self._images, amounts, found.ready)
         rule.ran(found.operation, found.operands, result)
+        through = call.marks[0].through
+        if through is not None and found.operands[0] is not call.operands[0]:  # folded: the channels were not met
+            result = OnlyChannels.apply(result, list(through))  # type: ignore[no-untyped-call]
         return result if found.finish is None else found.finish(result)
 
     def _note(self, call: Call, result: Any, mark: Mark) -> None:
         """Mark what an operator made, and remember what it made views of."""
         for index, tensor in enumerate(_tensors(result)):
-            if not tensor.requires_grad or any(tensor is operand for operand in call.operands):
+            if any(tensor is operand for operand in call.operands):
                 continue
             self.mark(tensor, mark)
-            if tensor._is_view():
-                self._values.note_view(tensor, call.operands[0], partial(_remade, call, index))
+            if tensor._is_view() or (call.name in _ALIASES and not tensor.requires_grad):
+                position = _looked_into(tensor, call.operands)
+                if position is not None:
+                    others = call.operands[:position] + call.operands[position + 1 :]
+                    replay = partial(_remade, call.again(), others, position, index, torch.is_grad_enabled())
+                    self._values.note_view(tensor, call.operands[position], replay)
+
+    # -- writes -----------------------------------------------------------------------------------
+
+    def _shows_operand(self, target: Tensor) -> bool:
+        """Whether a tensor without a gradient shows the memory of one that depends on the input."""
+        looked_into = self._values.looks_into(target)
+        return looked_into is not None and self.mark_of(looked_into) is not None
 
     def _write(self, call: Call, spelt: Spelling) -> Any:
         """An operator that writes into its first argument, without writing."""
-        target = call.args[0]
-        if spelt.function is not None:
-            result = self._run(spelt.without_writing(call))
+        target: Tensor = call.args[0]
+        if call.name in RESHAPING:
+            raise reshaped(call)
+        depends = self.mark_of(target) is not None
+        if not torch.is_grad_enabled() and not depends and not self._shows_operand(target):
+            return call.function(*call.args, **call.kwargs)
+        result = self._written(call, spelt)
+        if result is target:
+            return result
+        result = self._laid_out_like(target, result)
+        if depends and not torch.is_grad_enabled():  # torch's gradient knows nothing of it
+            with torch.enable_grad():
+                result = Overwritten.apply(target, result)  # type: ignore[no-untyped-call]
+            self.mark(result, merged(call.marks).passed_on(False))
+        self._values.write(target, result)
+        return result
+
+    def _written(self, call: Call, spelt: Spelling) -> Tensor:
+        """The target as it would be."""
+        target: Tensor = call.args[0]
+        if spelt.function is not None and call.operands:
+            result: Tensor = self._run(spelt.without_writing(call))
+            if result.shape != target.shape:  # torch says why not
+                call.function(target.detach().clone(), *call.args[1:], **call.kwargs)
             if result.dtype != target.dtype:
                 with self:
                     result = result.to(target.dtype)
-        else:
-            result = target.clone()
-            self.mark(result, merged(call.marks))
-            call.function(result, *call.args[1:], **call.kwargs)
-        if result is not target:
-            self._values.write(target, result)
+            return result
+        if self._rules.strict and describer_of(call.name) is None:
+            raise unknown_operator(call)
+        result = target.clone()
+        call.function(result, *call.args[1:], **call.kwargs)
+        if call.marks:
+            mark = merged(call.marks)
+            self.mark(result, mark.passed_on(mark.nonnegative and not call.constants and _is_tensor(call.args[-1])))
         return result
+
+    def _laid_out_like(self, target: Tensor, result: Tensor) -> Tensor:
+        """In memory as the target is, since there may be views of it."""
+        laid_out, mark = laid_out_like(target, result), self.mark_of(result)
+        if laid_out is not result and mark is not None:
+            self.mark(laid_out, mark)
+        return laid_out
 
     # -- operands ---------------------------------------------------------------------------------
 
-    def _as_operand(self, tensor: Tensor) -> Tensor:
-        """What a tensor stands for now; a parameter without its gradient."""
+    def _operand(self, tensor: Tensor) -> tuple[Tensor, Mark | None]:
+        """What a tensor stands for now, and its mark if it depends on the input; a parameter without its gradient."""
         tensor = self._values.current(tensor)
-        if not tensor.requires_grad or self.mark_of(tensor) is not None:
-            return tensor
-        if tensor.is_leaf or not self._made_of_input(tensor):
-            return self._constant(tensor)
-        if self._rules.strict:
+        if not tensor.requires_grad:
+            return tensor, None
+        mark = self.mark_of(tensor)
+        if mark is not None:
+            return tensor, mark
+        if tensor.is_leaf:
+            return self._constant(tensor), None
+        self._require_fresh(tensor)
+        if not reaches(tensor.grad_fn, self._root):
+            return self._constant(tensor), None
+        if self._rules.strict or is_rerun(tensor.grad_fn):
             raise foreign(tensor, self._layer())
+        self.saw_foreign = True
         self.mark(tensor, Mark())
-        return tensor
+        return tensor, Mark()
 
     def _constant(self, parameter: Tensor) -> Tensor:
         """One stand-in for each parameter, the same in every pass, since what is made of weights is kept by it."""
         if id(parameter) not in self._own:
-            return parameter.detach()
+            return self._values.same_view(parameter, parameter.detach())
         constant = self._surroundings.cache.constant(parameter)
-        self._own.add(id(constant))
+        self._own[id(constant)] = constant
         return constant
 
-    def _made_of_input(self, tensor: Tensor) -> bool:
-        """Whether a gradient would get from a tensor to the input."""
-        waiting, seen = [tensor.grad_fn], set()
-        while waiting:
-            node = waiting.pop()
-            if node is None or node in seen:
-                continue
-            if node is self._root:
-                return True
-            seen.add(node)
-            waiting.extend(following for following, _ in node.next_functions)
-        return False
+    def _require_fresh(self, tensor: Tensor) -> None:
+        """Refuse what was computed out of sight from memory that does not hold what the model wrote there."""
+        stale = list(self._values.stale())
+        if stale and reads(tensor.grad_fn, stale, [self._values.current(old) for old in stale]):
+            raise overwritten(tensor, self._layer())
 
 
-def _remade(call: Call, index: int, base: Tensor) -> Tensor:
+def _moved(call: Call, found: Any) -> Mark:
+    """The mark of what is not described: values that moved keep their sign, of others nothing is known."""
+    mark = merged(call.marks)
+    if not isinstance(found, Route):
+        return mark.passed_on(False, mark.gate)
+    return mark.passed_on(mark.nonnegative if found.nonnegative is None else found.nonnegative, mark.gate)
+
+
+def _remade(
+    run: Callable[..., Any], operands: Sequence[Tensor], position: int, index: int, with_gradient: bool, base: Tensor
+) -> Tensor:
     """A view made of another base."""
-    made: Tensor = _tensors(call.on(base, *call.operands[1:]))[index]
+    with torch.set_grad_enabled(with_gradient):
+        made: Tensor = _tensors(run(*operands[:position], base, *operands[position:]))[index]
     return made
+
+
+def _looked_into(view: Tensor, operands: Sequence[Tensor]) -> int | None:
+    """Which operand's memory a view shows."""
+    storage = view.untyped_storage()._cdata
+    return next((i for i, operand in enumerate(operands) if operand.untyped_storage()._cdata == storage), None)
 
 
 def _tensors(result: Any) -> list[Tensor]:
     if isinstance(result, Tensor):
         return [result]
     return [part for part in result if isinstance(part, Tensor)] if isinstance(result, tuple | list) else []
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)

@@ -27,11 +27,17 @@ class Layers:
 
     def require(self, name: str) -> None:
         """Refuse a name that no module has."""
-        names = [known for known, _ in self._module.named_modules() if known]
+        names = [known for known, _ in self._named() if known]
         if name not in names:
             raise UsageError(
                 f"the model has no layer '{name}'", where=type(self._module).__name__, hint=did_you_mean(name, names)
             )
+
+    def _named(self) -> Iterator[tuple[str, nn.Module]]:
+        """Compiled modules hold the original as a part, which has the name that it would have without."""
+        for name, module in self._module.named_modules():
+            if not hasattr(module, "_orig_mod"):
+                yield ".".join(part for part in name.split(".") if part != "_orig_mod"), module
 
     @contextmanager
     def watched(self, look: Look | None = None) -> Iterator[None]:
@@ -57,7 +63,7 @@ class Layers:
             return hook
 
         try:
-            for name, module in self._module.named_modules():
+            for name, module in self._named():
                 try:
                     handles.append(module.register_forward_pre_hook(enter(name)))
                     handles.append(module.register_forward_hook(leave(name)))

@@ -32,10 +32,14 @@ class Mark:
     """The nearest weighted layers before it."""
     layer: tuple[Weighted, Tensor] | None = None
     """The weighted layer whose very output it is, and that layer's input."""
+    padded: tuple[Tensor, tuple[int, ...]] | None = None
+    """What it is with zeros around it, and how many: as of `F.pad`."""
+    through: tuple[int, ...] | None = None
+    """Channels through which alone anything passes on the way back, also where its layer is folded."""
 
     def passed_on(self, nonnegative: bool, gate: int = 0) -> Mark:
         """The mark of something computed from it."""
-        return replace(self, nonnegative=nonnegative, gate=gate, layer=None)
+        return replace(self, nonnegative=nonnegative, gate=gate, layer=None, padded=None, through=None)
 
 
 def merged(marks: tuple[Mark, ...]) -> Mark:

@@ -29,19 +29,34 @@ _SYNONYMS = {
     "swapaxes": "transpose",
     "swapdims": "transpose",
     "moveaxis": "movedim",
-    "_threshold": "threshold",
     "_softmax": "softmax",
     "special_softmax": "softmax",
+    "special_log_softmax": "log_softmax",
+    "_log_softmax": "log_softmax",
+    "special_expit": "sigmoid",
     "adaptive_max_pool2d_with_indices": "adaptive_max_pool2d",
+    "_threshold": "threshold",
     "_max_pool2d": "max_pool2d",
     "max_pool2d_with_indices": "max_pool2d",
 }
 _MIRRORED = {"radd": "add", "rmul": "mul"}
 """Operators whose operands may change places."""
-
-
-_ONLY_WRITES = {"fill", "requires_grad", "detach"}
+_ONLY_WRITES = {"fill", "zero", "copy", "requires_grad", "detach", "normal", "bernoulli"}
 """Names that without the `_` mean something else, or nothing."""
+_OF_TENSORS = {"T", "mT", "H", "mH", "real", "imag", "data"}
+"""Attributes of a tensor that are tensors, and depend on the input as it does."""
+_ABOUT = frozenset(
+    {
+        *("size", "dim", "stride", "is_contiguous", "numel", "nelement", "ndimension", "len", "data_ptr", "get_device"),
+        *("element_size", "is_floating_point", "is_complex", "storage_offset", "has_names", "untyped_storage", "hash"),
+        *("is_same_size", "register_hook", "retain_grad", "attribute"),
+    }
+)
+"""Questions about a tensor that have nothing to do with its values."""
+RESHAPING = frozenset(
+    {"squeeze", "unsqueeze", "t", "transpose", "resize", "resize_as", "as_strided", "set", "swap_tensors"}
+)
+"""Operators that, with a `_`, give a tensor another shape under the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,10 @@ class Spelling:
     flag: int | None = None
     """The position of an argument `inplace`."""
     always_writes: bool = False
+
+    @property
+    def is_about(self) -> bool:
+        return self.name in _ABOUT
 
     def writes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether such a call writes into its first argument."""
@@ -72,25 +91,43 @@ class Spelling:
 @cache
 def spelling(function: Callable[..., Any]) -> Spelling:
     """How a torch function is called by everybody else."""
-    own = getattr(function, "__name__", type(function).__name__)
+    own = _own_name(function)
     dunder = own.startswith("__") and own.endswith("__")
     base = own[2:-2] if dunder else own
-    if dunder and base in ("setitem", "getitem", "get", "len", "iter", "bool", "contains"):
+    if dunder and base == "get":
+        return Spelling(_attribute(function))
+    if dunder and base in ("setitem", "getitem", "len", "iter", "bool", "contains"):
         return Spelling(base, always_writes=base == "setitem")
     if (
         dunder
+        and base not in ("invert", "index", "int")
         and base.startswith("i")
         and hasattr(Tensor, f"__{base[1:]}__")
-        and base not in ("invert", "index", "int")
     ):
-        base = _SYNONYMS.get(base[1:], base[1:])
-        return Spelling(base, _writing_nothing(base), always_writes=True)
-    if not dunder and base.endswith("_") and not base.endswith("__"):
-        base = _SYNONYMS.get(base[:-1], base[:-1])
-        return Spelling(base, _writing_nothing(base), always_writes=True)
+        return _writing(_SYNONYMS.get(base[1:], base[1:]))
+    if not dunder and base.endswith("_"):
+        return _writing(_SYNONYMS.get(base[:-1], base[:-1]))
     base = _MIRRORED.get(base, base)
     flag = _flag(function)
     return Spelling(_SYNONYMS.get(base, base), function if flag is not None else None, flag)
+
+
+def _own_name(function: Callable[..., Any]) -> str:
+    """Of torch's own operators the bare name; of other libraries' with their namespace: `torchvision::nms`."""
+    if isinstance(function, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
+        packet = function.overloadpacket if isinstance(function, torch._ops.OpOverload) else function
+        namespace, _, name = packet._qualified_op_name.partition("::")
+        return name if namespace == "aten" else f"{namespace}::{name}"
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _attribute(getter: Any) -> str:
+    name = getattr(getattr(getter, "__self__", None), "__name__", "")
+    return name if name in _OF_TENSORS else "attribute"
+
+
+def _writing(name: str) -> Spelling:
+    return Spelling(name, _writing_nothing(name), always_writes=True)
 
 
 def _writing_nothing(name: str) -> Callable[..., Any] | None:
@@ -105,6 +142,6 @@ def _flag(function: Callable[..., Any]) -> int | None:
         return None
     try:
         names = list(inspect.signature(function).parameters)
-    except ValueError:  # `Tensor.__pow__` and its like wrap a builtin, which has no signature
+    except ValueError:  # it wraps a builtin
         return None
     return names.index("inplace") if "inplace" in names else None

@@ -43,11 +43,18 @@ class Operation:
     def __str__(self) -> str:
         return f"{self.name} in layer '{self.layer}'" if self.layer else self.name
 
-    def pullback(self, operands: Sequence[Tensor], cotangents: Tensor) -> list[Tensor]:
+    def gradient(self, operands: Sequence[Tensor], cotangents: Tensor) -> list[Tensor]:
         """The transposed Jacobian at the operands, on cotangents [K, *output]: [K, *operand] each."""
+        return self._transposed(self.run, operands, cotangents)
+
+    def pullback(self, operands: Sequence[Tensor], cotangents: Tensor) -> list[Tensor]:
+        """The same of the linearised operator, where there is one: what is held has no gradient."""
+        return self._transposed(self.linearised or self.run, operands, cotangents)
+
+    def _transposed(self, run: Callable[..., Tensor], operands: Sequence[Tensor], cotangents: Tensor) -> list[Tensor]:
         with torch.enable_grad():
             leaves = [operand.detach().requires_grad_() for operand in operands]
-            output = (self.linearised or self.run)(*leaves)
+            output = run(*leaves)
         pulled = [
             torch.autograd.grad(output, leaves, cotangent, retain_graph=k + 1 < len(cotangents))
             for k, cotangent in enumerate(cotangents.to(output.dtype).unbind())

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from xaipipe.errors import UsageError
-from xaipipe.models.differentiable import require_differentiable
-from xaipipe.models.forward import Forward
+from xaipipe.errors import InputError, UsageError, XaipipeError
+from xaipipe.models.differentiable import require_differentiable, required_gradient
+from xaipipe.models.forward import Forward, is_out_of_memory
 from xaipipe.models.model import Model
 from xaipipe.models.targets import Question, Selection
+from xaipipe.models.weight_cache import WeightCache
+from xaipipe.propagation.answers import mapped
 from xaipipe.propagation.compiled import uncompiled
 from xaipipe.propagation.interception import Interception, Sink
 from xaipipe.propagation.layers import Layers
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.rules import Rules
 
-Start = Literal["gradient", "relevance"]
-"""What begins at the output: ∂score/∂outputs, or that times the outputs, which for a logit is the logit itself."""
+Start = Literal["gradient", "relevance", "probability"]
+"""What begins at the output: ∂score/∂outputs; that times the outputs, which for a logit is the logit itself; or what of
+it is positive as shares of one, which for a logit is one at the target."""
 _AT_ONCE = 16
 """Images that go backwards together, over all targets."""
+_functorch: Any = torch._C._functorch
+_functorch._set_vmap_fallback_warning_enabled(False)  # it warns of operators whose targets go one by one
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,6 +47,7 @@ class Pulled:
     values: Tensor
     """[N, …] at the pixels, or at the layer that was asked for."""
     selection: Selection
+    """Without its graph, which is gone."""
     begun: Tensor
     """[N]: the sum of what began at the outputs."""
     absorbed: tuple[Absorbed, ...]
@@ -49,7 +55,10 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which part of the way back is looked at."""
+    """Which part of the way back is looked at.
+
+    Of a layer that runs several times in one pass, the way back ends at its last run; channels are chosen in each.
+    """
 
     layer: str | None = None
     """Stop at this layer's output; None for the pixels."""
@@ -65,27 +74,47 @@ def pull_back(
     start: Start = "gradient",
     where: Where | None = None,
 ) -> list[Pulled]:
-    """Run the model once, and go back by rules for every question."""
-    run = ForwardPass(model, len(pixels), rules, where or Where())
+    """Run the model once, and go back by rules for every question.
+
+    A model with operators that torch cannot batch over the questions (an `autograd.Function`) is run once for each.
+    """
+    run = ForwardPass(model, len(pixels), rules, where or Where(), several=len(questions) > 1)
     leaf = pixels.detach().requires_grad_()
     with torch.enable_grad():
         selections = model.ask(leaf, questions, run.forward)
         for selection in selections:
             require_differentiable(selection, model.source)
-        begins = [_beginning(selection, start) for selection in selections]
+    if run.is_one_by_one and len(questions) > 1:
+        return [pull_back(model, pixels, [question], rules, start, where)[0] for question in questions]
+    run.captured.require_unchanged()
     at = run.end(leaf)
     chunk = max(1, _AT_ONCE // len(pixels))
     pulled: list[Pulled] = []
     for first in range(0, len(questions), chunk):
-        some = slice(first, first + chunk)
+        some = selections[first : first + chunk]
         last = first + chunk >= len(questions)
-        pulled += pulled_from(selections[some], begins[some], at, run.sinks, keep=not last)
+        ends = run.sinks[run.ended :]
+        with going_back(model.source):
+            begins = [_beginning(one, start, model.source) for one in some]
+            pulled += pulled_from(some, begins, at, ends, not last)
     return pulled
 
 
-def _beginning(selection: Selection, start: Start) -> Tensor:
-    (gradient,) = torch.autograd.grad(selection.scores.sum(), selection.outputs, retain_graph=True)
-    return gradient if start == "gradient" else gradient * selection.outputs.detach()
+def _beginning(selection: Selection, start: Start, source: str) -> Tensor:
+    with torch.enable_grad():
+        total = selection.scores.sum()
+    (found,) = torch.autograd.grad(total, selection.outputs, retain_graph=True, allow_unused=True)
+    gradient = required_gradient(found, source)
+    if start == "relevance":
+        return gradient * selection.outputs.detach()
+    return gradient if start == "gradient" else _as_probability(gradient)
+
+
+def _as_probability(gradient: Tensor) -> Tensor:
+    """Shares of one for each image; nothing where nothing is positive."""
+    positive = gradient.clamp(min=0)
+    totals = positive.reshape(len(positive), -1).sum(dim=1)
+    return positive / torch.where(totals > 0, totals, 1).reshape(-1, *[1] * (gradient.ndim - 1))
 
 
 def pulled_from(
@@ -102,17 +131,38 @@ def pulled_from(
     for k, (selection, begun) in enumerate(zip(selections, begins, strict=True)):
         values, *amounts = (part[k] if several else part for part in arrived)
         absorbed = tuple(Absorbed(sink.operation, found) for sink, found in zip(sinks, amounts, strict=True))
-        yield Pulled(values.detach(), selection, begun.reshape(len(begun), -1).sum(dim=1), absorbed)
+        known = replace(selection, scores=selection.scores.detach(), outputs=selection.outputs.detach())
+        yield Pulled(values.detach(), known, begun.reshape(len(begun), -1).sum(dim=1), absorbed)
+
+
+@contextmanager
+def going_back(source: str) -> Iterator[None]:
+    """What torch says on the way back, in our words; running out of memory is nobody's fault."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, XaipipeError) or is_out_of_memory(error):
+            raise
+        raise InputError(
+            "the way back through the model failed",
+            got=f"{type(error).__name__}: {error}",
+            where=source,
+            hint="look for operators without a derivative, and for tensors changed in place behind torch's back",
+        ) from error
 
 
 class ForwardPass:
     """A forward pass: what runs the module, and what is needed of it afterwards."""
 
-    def __init__(self, model: Model, images: int, rules: Rules, where: Where) -> None:
-        self._layers = Layers(model.module)
-        self._where, self._module = where, model.module
-        self._mode = Interception(model.module, rules, model.weights, images, lambda: self._layers.innermost)
+    def __init__(self, model: Model, images: int, rules: Rules, where: Where, several: bool = False) -> None:
+        self._layers = layers = Layers(model.module)
+        self._where = where
+        weights = WeightCache() if model.weights is None else model.weights
+        self._mode = Interception(model.module, rules, weights, images, lambda: layers.innermost, several)
         self._at: Tensor | None = None
+        self.ended = 0
+        """How many operations ran before the layer at which the way back ends: it does not get to them."""
+        self.sinks, self.captured = self._mode.sinks, self._mode.captured
         for name in (*((where.layer,) if where.layer else ()), *(where.channels or ())):
             self._layers.require(name)
 
@@ -122,14 +172,14 @@ class ForwardPass:
         return self._mode.undescribed
 
     @property
-    def sinks(self) -> Sequence[Sink]:
-        return self._mode.sinks
+    def is_one_by_one(self) -> bool:
+        return self._mode.saw_foreign
 
     def forward(self, call: Forward, pixels: Tensor) -> Any:
         self._mode.begin(pixels)
         try:
-            with uncompiled(self._module), self._layers.watched(self._look), self._mode:
-                return _mapped(self._mode.current, call(pixels))
+            with uncompiled(), self._layers.watched(self._look), self._mode:
+                return mapped(self._mode.current, call(pixels))
         finally:
             self._mode.forget()
 
@@ -163,18 +213,5 @@ class ForwardPass:
             output = self._mode.passing(output, channels, name)
         if name == self._where.layer:
             output = self._mode.tapped(output)
-            self._at = output
+            self._at, self.ended = output, len(self._mode.sinks)
         return output
-
-
-def _mapped(change: Callable[[Tensor], Tensor], answer: Any) -> Any:
-    """Every tensor of a model's answer changed."""
-    if isinstance(answer, Tensor):
-        return change(answer)
-    if isinstance(answer, dict):
-        for key, value in answer.items():
-            answer[key] = _mapped(change, value)
-        return answer
-    if isinstance(answer, tuple | list) and type(answer) in (tuple, list):
-        return type(answer)(_mapped(change, part) for part in answer)
-    return answer

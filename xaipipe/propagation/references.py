@@ -25,7 +25,8 @@ def _parse(value: Any) -> Any:
     return _checked(value, (3, 4), "[C, H, W], [1, C, H, W] or [N, C, H, W]")
 
 
-def _parse_several(value: Any) -> Any:
+def parse_references(value: Any) -> Tensor:
+    """A distribution as it is given, checked; for parameters that may also be something else."""
     return _checked(value, (4,), "[R, C, H, W]")
 
 
@@ -51,7 +52,7 @@ Zeros are what preprocessing makes of the training images' mean colour. `mean` i
 image, and `blurred` the image under a Gaussian whose standard deviation is a twentieth of its shorter side.
 """
 
-References = Annotated[Tensor, BeforeValidator(_parse_several), WithJsonSchema({})]
+References = Annotated[Tensor, BeforeValidator(parse_references), WithJsonSchema({})]
 """A distribution of references, the same for all images: (from Python) a tensor [R, C, H, W]."""
 
 

@@ -19,6 +19,8 @@ class Rule(ABC):
     keeps_operands: ClassVar[bool] = True
     """Whether `propagate` is handed the operands; where False, memory is saved."""
     keeps_output: ClassVar[bool] = True
+    absorbs: ClassVar[bool] = True
+    """Whether it may enter anything into the books; where False, nobody looks."""
 
     @abstractmethod
     def propagate(

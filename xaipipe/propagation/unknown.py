@@ -19,7 +19,7 @@ def unknown_operator(call: Call) -> UnknownOperatorError:
     return UnknownOperatorError(
         "this method has no rule for an operator of the model",
         got=f"{call.name}, {len(call.operands)} operands that depend on the input",
-        where=f"layer '{call.layer}'" if call.layer else "the model's own forward",
+        where=_where(call.layer),
         hint=_HINT.replace("NAME", call.name),
     )
 
@@ -41,6 +41,30 @@ def foreign(tensor: Tensor, layer: str) -> UnknownOperatorError:
         "the model computes with operators that cannot be seen",
         got=f"a tensor made by {made_by}",
         expected="torch's own operators: no autograd.Function, no scripted function",
-        where=f"layer '{layer}'" if layer else "the model's own forward",
+        where=_where(layer),
         hint="use torch's operators in its place, or a gradient method (saliency, input_x_gradient)",
     )
+
+
+def overwritten(tensor: Tensor, layer: str) -> UnknownOperatorError:
+    """Something computed out of sight from memory which the model has written into."""
+    return UnknownOperatorError(
+        "the model writes into a tensor in place, and then hands it to operators that cannot be seen",
+        got=f"a tensor made by {type(tensor.grad_fn).__name__}",
+        where=_where(layer),
+        hint="hand on what the writing operator returns, or a clone",
+    )
+
+
+def reshaped(call: Call) -> UnknownOperatorError:
+    """An operator that gives a tensor another shape under the same name."""
+    return UnknownOperatorError(
+        "the model changes the shape of a tensor in place",
+        got=f"{call.name}_",
+        where=_where(call.layer),
+        hint=f"use what {call.name} (without the underscore) returns",
+    )
+
+
+def _where(layer: str) -> str:
+    return f"layer '{layer}'" if layer else "the model's own forward"

@@ -2,19 +2,21 @@
 
 A model may write into tensors; rules need them as they were. So an operator that writes makes a new tensor instead,
 and from then on the old one, and every view of its memory, stands for the new one. What is known of a tensor is kept
-on the tensor itself, so that it lives as long and no longer.
+on the tensor itself, so that it lives as long and no longer; each pass has its own entry, since threads share weights.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-Replay = Callable[[Tensor], Tensor]
-"""Makes a view of another base."""
+from xaipipe.propagation.function import Overwritten
+from xaipipe.propagation.positions import Replay, placed, taken_out
+
 _NOW, _VIEW = "_xaipipe_now", "_xaipipe_view"
 
 
@@ -22,57 +24,130 @@ _NOW, _VIEW = "_xaipipe_now", "_xaipipe_view"
 class _View:
     owner: Values
     base: Tensor
-    content: Tensor | None
-    """What the base stood for when the view was made; None where the view has to be made anew each time."""
+    content: Tensor
+    """What the base stood for when the view was made."""
     replay: Replay
 
 
 class Values:
-    """Of one forward pass."""
+    """Of one forward pass.
 
-    def __init__(self) -> None:
+    `made_of(new, sources)` is told of every tensor that is made here; `own` holds the model's weights by their ids.
+    """
+
+    def __init__(self, made_of: Callable[[Tensor, Sequence[Tensor]], None], own: Mapping[int, Tensor]) -> None:
+        self._made_of, self._own = made_of, own
         self._written: list[weakref.ref[Tensor]] = []
+        self._views: list[weakref.ref[Tensor]] = []
+        self._trapped: list[Tensor] = []
 
     def current(self, tensor: Tensor) -> Tensor:
         """What a tensor stands for now."""
         if not self._written:
             return tensor
-        now: tuple[Values, Tensor] | None = getattr(tensor, _NOW, None)
-        if now is not None and now[0] is self:
-            return self.current(now[1])
-        view = self._view(tensor)
+        tensor = self._latest(tensor)
+        view = self._view_of(tensor)
         if view is None:
             return tensor
         base = self.current(view.base)
         if base is view.content:
             return tensor
-        remade: Tensor = view.replay(base)
+        remade = view.replay(base)
+        self._made_of(remade, (base,))
+        self.note_view(remade, base, view.replay)
+        self._stand(tensor, remade)
         return remade
 
     def note_view(self, tensor: Tensor, base: Tensor, replay: Replay) -> None:
-        """`base` stands for itself."""
+        """`tensor` looks into the memory of `base`, which stands for itself."""
         setattr(tensor, _VIEW, _View(self, base, base, replay))
+        self._views.append(weakref.ref(tensor))
+
+    def same_view(self, tensor: Tensor, other: Tensor) -> Tensor:
+        """`other` shows what `tensor` shows."""
+        view = self._view_of(tensor)
+        if view is not None:
+            setattr(other, _VIEW, view)
+        return other
+
+    def looks_into(self, tensor: Tensor) -> Tensor | None:
+        """The tensor whose memory a view shows, as it stands now."""
+        view = self._view_of(tensor)
+        return None if view is None else self.current(view.base)
 
     def write(self, tensor: Tensor, new: Tensor) -> None:
         """Have a tensor that stands for itself, and all that shares its memory, stand for what was written."""
-        view = self._view(tensor)
-        if view is None:
-            setattr(tensor, _NOW, (self, new))
-            self._written.append(weakref.ref(tensor))
-            return
-        base = self.current(view.base).clone()
-        view.replay(base).copy_(new)
-        setattr(tensor, _VIEW, _View(self, view.base, None, view.replay))
-        self.write(view.base, base)
+        view = self._view_of(tensor)
+        if view is not None:
+            base = self.current(view.base)
+            changed = _changed(base, view.replay, new, hidden=tensor.is_leaf)
+            self._made_of(changed, (base, new))
+            setattr(new, _VIEW, _View(self, changed, changed, view.replay))
+            self.write(base, changed)
+        self._stand(tensor, new)
+
+    def stale(self) -> Iterator[Tensor]:
+        """Tensors that are still there, but whose memory does not hold what they stand for."""
+        for reference in (*self._written, *self._views):
+            tensor = reference()
+            if tensor is not None and self.current(tensor) is not tensor:
+                yield tensor
 
     def forget(self) -> None:
         """Leave no trace on tensors that outlive the pass."""
         for reference in self._written:
             tensor = reference()
             if tensor is not None:
-                delattr(tensor, _NOW)
+                _names(tensor).pop(self, None)
+                if not _names(tensor):
+                    delattr(tensor, _NOW)
+        for tensor in self._trapped:
+            tensor.requires_grad_(False)
         self._written.clear()
+        self._views.clear()
+        self._trapped.clear()
 
-    def _view(self, tensor: Tensor) -> _View | None:
+    def _stand(self, tensor: Tensor, new: Tensor) -> None:
+        names = _names(tensor)
+        names[self] = new
+        setattr(tensor, _NOW, names)
+        self._written.append(weakref.ref(tensor))
+        if (
+            new.requires_grad
+            and not tensor.requires_grad
+            and tensor.is_floating_point()
+            and id(tensor) not in self._own
+        ):
+            tensor.requires_grad_()  # whatever reads its memory out of sight is then seen in the graph
+            self._trapped.append(tensor)
+
+    def _latest(self, tensor: Tensor) -> Tensor:
+        first = tensor
+        while (now := getattr(tensor, _NOW, None)) is not None and self in now:
+            tensor = now[self]
+        if tensor is not first:
+            getattr(first, _NOW)[self] = tensor  # the next look is shorter
+        return tensor
+
+    def _view_of(self, tensor: Tensor) -> _View | None:
         view: _View | None = getattr(tensor, _VIEW, None)
-        return view if view is not None and view.owner is self else None
+        if view is not None and view.owner is self:
+            return view
+        if not tensor.is_leaf or not tensor._is_view() or tensor._base is None:
+            return None
+        return _View(self, tensor._base, tensor._base, taken_out(tensor))  # a constant's, which nobody has noted
+
+
+def _changed(base: Tensor, replay: Replay, new: Tensor, hidden: bool) -> Tensor:
+    """The base after a view was written into; torch's gradient knows nothing of what is written through `detach`."""
+    if not hidden or not base.requires_grad:
+        return placed(base, replay, new)
+    with torch.enable_grad():
+        changed: Tensor = Overwritten.apply(base, placed(base.detach(), replay, new.detach()))  # type: ignore[no-untyped-call]
+    return changed
+
+
+def _names(tensor: Tensor) -> dict[Values, Tensor]:
+    """By pass: what a tensor stands for."""
+    names: dict[Values, Tensor] = getattr(tensor, _NOW, None) or {}
+    return names

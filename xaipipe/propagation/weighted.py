@@ -43,6 +43,9 @@ class Weighted(Operation):
         weights = self.weights.folded(norm)
         return replace(self, weights=weights, run=lambda x: self.form.forward(x, weights.weight(), weights.bias()))
 
+    def gradient(self, operands: Sequence[Tensor], cotangents: Tensor) -> list[Tensor]:
+        return [self.pull(cotangents, operands[0])]
+
     def pullback(self, operands: Sequence[Tensor], cotangents: Tensor) -> list[Tensor]:
         return [self.pull(cotangents, operands[0])]
 
@@ -82,7 +85,8 @@ class Convolution(Form):
     def pull(self, cotangents: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         flat = cotangents.flatten(0, 1)
         shape = (len(flat), *x.shape[1:])
-        like = flat.new_empty(1).expand(shape)  # torch looks at its shape only
+        # torch looks at its shape only, but would make it contiguous; memory that nobody touches costs nothing
+        like = x if x.shape == shape and x.dtype == flat.dtype else flat.new_empty(shape)
         pulled = torch.ops.aten.convolution_backward(
             flat, like, weight, None, *self._arguments(), [True, False, False]
         )[0]

@@ -69,7 +69,7 @@ class Weights:
         sources = [self.raw, self.raw_bias]
         for norm in self.norms:
             sources.extend(norm[:4])
-        name = f"{name} {[norm[4] for norm in self.norms]}"
+        name = f"{name} {self.out} {self.groups} {[norm[4] for norm in self.norms]}"
         return self.cache.made(name, tuple(s for s in sources if s is not None), make)
 
     def _fold(self) -> tuple[Tensor, Tensor]:

@@ -159,6 +159,9 @@ def _check_explanation(check: _Check, item: Any, result: Explanation) -> None:
         raise check.error("returned values on another device", result.values.device, source.device)
     if result.valid is not None:
         check.shape("a validity mask", result.valid, (n, *result.values.shape[2:]))
+    if result.standard_error is not None:
+        check.shape("a standard error", result.standard_error, tuple(result.values.shape))
+        check.finite("standard errors", result.standard_error)
     if isinstance(item, Explanation) and (result.grid, result.values.shape[2:]) != (
         item.grid,
         item.values.shape[2:],

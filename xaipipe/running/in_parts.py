@@ -56,6 +56,11 @@ def _halve(run: Run, part: Batch, error: Exception) -> None:
         ) from error
     run.fits = size // 2
     run.notes.append(f"{size} tiles did not fit into the memory of {device}: {run.fits} at a time from here on")
+    let_go_of(error, device)
+
+
+def let_go_of(error: Exception, device: torch.device) -> None:
+    """Free what an attempt held that ran out of memory."""
     error.__traceback__ = None  # its frames hold the tensors that did not fit
     gc.collect()
     if device.type == "cuda":

@@ -34,7 +34,8 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
     """A run that is ready to execute; whatever is wrong with its settings or its model shows here."""
     preprocess = required_preprocess(config, model)
     slide, level = at_resolution(as_asked(slide, config.loader.params), preprocess.mpp)
-    run = Run(config, registry, model, preprocess)
+    # methods that want to know the range of a pixel ask the model
+    run = Run(config, registry, replace(model, preprocess=preprocess), preprocess)
     seen = PatchedSlide(slide)
     fit_loader(run, seen, level)
     how = _exactly(run, slide, level) if config.run.mode == "exact" else _tile_by_tile(run, slide, level, seen)

@@ -18,7 +18,7 @@ pytest.register_assert_rewrite(
 from xaipipe.testing.explainers import ExplainerContract  # noqa: E402 - asserts are rewritten on import
 from xaipipe.testing.loaders import LoaderContract  # noqa: E402
 from xaipipe.testing.maps import blobs, random_map  # noqa: E402
-from xaipipe.testing.models import CentringCnn, LinearModel, SmallCnn, images  # noqa: E402
+from xaipipe.testing.models import LinearModel, SmallCnn, images  # noqa: E402
 from xaipipe.testing.params import StageContract  # noqa: E402
 from xaipipe.testing.postprocessors import PostprocessorContract  # noqa: E402
 from xaipipe.testing.readers import ReaderContract  # noqa: E402
@@ -26,9 +26,9 @@ from xaipipe.testing.regions import cut, segment_regions  # noqa: E402
 from xaipipe.testing.segmenters import SegmenterContract  # noqa: E402
 from xaipipe.testing.slides import MemorySlide, striped_pixels  # noqa: E402
 from xaipipe.testing.stores import StoreContract  # noqa: E402
+from xaipipe.testing.transformers import SmallVit  # noqa: E402
 
 __all__ = [
-    "CentringCnn",
     "ExplainerContract",
     "LinearModel",
     "LoaderContract",
@@ -37,6 +37,7 @@ __all__ = [
     "ReaderContract",
     "SegmenterContract",
     "SmallCnn",
+    "SmallVit",
     "StageContract",
     "StoreContract",
     "blobs",

@@ -47,7 +47,7 @@ class Splitting(DifferenceRule):
 
     def multipliers(self, met: Met, arriving: Tensor) -> Sequence[Tensor]:
         apart, met.apart = met.apart, None
-        pulled = met.op.pullback(met.here, arriving)
+        pulled = met.op.gradient(met.here, arriving)
         if apart is None:
             return pulled
         return [one + more for one, more in zip(pulled, self.split(met, apart), strict=True)]

@@ -25,9 +25,9 @@ class Winner(DifferenceRule):
         rise = op.run(*here) - op.run(*there)
         of_image = rise <= 0 if op.name in _SMALLEST else rise >= 0
         nothing = torch.zeros_like(rise)
-        own = op.pullback(here, arriving * torch.where(of_image, rise, nothing))
-        other = op.pullback(there, arriving * torch.where(of_image, nothing, rise))
-        level = op.pullback(here, arriving * (rise == 0))
+        own = op.gradient(here, arriving * torch.where(of_image, rise, nothing))
+        other = op.gradient(there, arriving * torch.where(of_image, nothing, rise))
+        level = op.gradient(here, arriving * (rise == 0))
         runs = [difference(a, b) for a, b in zip(here, there, strict=True)]
         return [
             torch.where(run == 0, same, (first + second) / torch.where(run == 0, torch.ones_like(run), run))

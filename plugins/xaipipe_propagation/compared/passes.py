@@ -15,7 +15,7 @@ from xaipipe.models.model import NotFiniteError
 from xaipipe.models.scores import select
 from xaipipe.models.targets import Question, Selection
 from xaipipe.propagation import Books, InParts, Operation, Rule, Where
-from xaipipe.propagation.passes import ForwardPass, pulled_from
+from xaipipe.propagation.passes import ForwardPass, going_back, pulled_from
 from xaipipe.propagation.unknown import operator_without_rule
 from xaipipe_propagation.compared.rule import DifferenceRule, Met
 from xaipipe_propagation.compared.tables import How
@@ -43,8 +43,9 @@ class Comparison:
         self._met: list[Met] = []
         self._leaf = pixels.detach().requires_grad_()
         self._first = _First(how, strict, self._met)
-        self._run = ForwardPass(model, len(pixels), self._first, Where())
+        self._run = ForwardPass(model, len(pixels), self._first, Where(), several=len(questions) > 1)
         self.selections = _selections(self._run, model, self._leaf, questions)
+        self._run.captured.require_unchanged()
         for selection in self.selections:
             require_differentiable(selection, model.source)
 
@@ -55,7 +56,8 @@ class Comparison:
     @property
     def by_gradient(self) -> list[str]:
         """Operators that no rule is known for."""
-        return sorted({*self._run.undescribed, *self._first.unknown})
+        foreign = ["operators that cannot be seen"] if self._run.is_one_by_one else []
+        return sorted({*self._run.undescribed, *self._first.unknown, *foreign})
 
     def against(self, references: Tensor, model: Model | None = None) -> list[Compared]:
         """With a reference for each image; `model` answers for them, where it is another one."""
@@ -66,11 +68,12 @@ class Comparison:
             torch.autograd.grad(total, selection.outputs, retain_graph=True)[0]
             for total, selection in zip(totals, self.selections, strict=True)
         ]
-        chunk = max(1, _AT_ONCE // len(references))
+        chunk = 1 if self._run.is_one_by_one else max(1, _AT_ONCE // len(references))
         pulled = []
         for first in range(0, len(begins), chunk):
             some = slice(first, first + chunk)
-            pulled += pulled_from(self.selections[some], begins[some], self._leaf, self._run.sinks, keep=True)
+            with going_back(self._model.source):
+                pulled += pulled_from(self.selections[some], begins[some], self._leaf, self._run.sinks, keep=True)
         return [Compared(one.values, one.selection, score) for one, score in zip(pulled, scores, strict=True)]
 
     def _read(self, model: Model, references: Tensor) -> list[Tensor]:
@@ -146,7 +149,7 @@ class _Again:
 class _Note(Rule):
     """Of the references' pass, from which nobody goes back."""
 
-    keeps_operands = keeps_output = False
+    keeps_operands = keeps_output = absorbs = False
 
     def __init__(self, met: Met) -> None:
         self._met = met

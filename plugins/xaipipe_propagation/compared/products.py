@@ -17,7 +17,7 @@ class Halfway(DifferenceRule):
     """
 
     def multipliers(self, met: Met, arriving: Tensor) -> Sequence[Tensor]:
-        return met.op.pullback([(a + b) / 2 for a, b in zip(met.here, met.there, strict=True)], arriving)
+        return met.op.gradient([(a + b) / 2 for a, b in zip(met.here, met.there, strict=True)], arriving)
 
 
 class Product(Halfway):

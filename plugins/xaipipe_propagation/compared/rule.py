@@ -22,7 +22,7 @@ class DifferenceRule(ABC):
 class Met(Rule):
     """One operator of a forward pass: what it read for the images, and what for their references."""
 
-    keeps_operands = keeps_output = False
+    keeps_operands = keeps_output = absorbs = False
 
     def __init__(self, rule: DifferenceRule, op: Operation) -> None:
         self.rule, self.op = rule, op

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaipipe.propagation import Books, Operation, Rule, sum_to
-from xaipipe_propagation.rules.dividing import note_stabiliser, shares
+from xaipipe_propagation.rules.dividing import shares
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,12 @@ class SplitProduct(Rule):
     ) -> list[Tensor | None]:
         first, second = self._parts(op, operands)
         if op.kind == "product":
-            parts = [
+            return [
                 sum_to(part * arriving, x.shape) if part else None
                 for part, x in zip((first, second), operands, strict=True)
             ]
-            return parts
         assert output is not None
-        s = shares(arriving, output, self.eps)
-        note_stabiliser(books, arriving, output, s)
+        s = shares(arriving, output, self.eps, books)
         pulled = op.pullback(operands, s)
         return [
             (part * x) * gradient if part else None
@@ -45,12 +43,18 @@ class SplitProduct(Rule):
     def _parts(self, op: Operation, operands: Sequence[Tensor]) -> tuple[float, float]:
         if op.name == "div":
             return 1, 0
-        if not self.gates:
+        signal = the_signal(op, operands) if self.gates else None
+        if signal is None:
             return 0.5, 0.5
-        rank = [(gate, -x.numel()) for gate, x in zip(op.gates, operands, strict=True)]
-        if rank[0] == rank[1] or (op.kind == "matmul" and op.gates[0] == op.gates[1]):
-            return 0.5, 0.5
-        return (1, 0) if rank[0] < rank[1] else (0, 1)
+        return (1, 0) if signal == 0 else (0, 1)
+
+
+def the_signal(op: Operation, operands: Sequence[Tensor]) -> int | None:
+    """Which factor of a product is the signal and not the gate; None where that cannot be told."""
+    rank = [(gate, -x.numel()) for gate, x in zip(op.gates, operands, strict=True)]
+    if rank[0] == rank[1] or (op.kind == "matmul" and op.gates[0] == op.gates[1]):
+        return None
+    return 0 if rank[0] < rank[1] else 1
 
 
 class Softmax(Rule):

@@ -53,9 +53,7 @@ class ZBox(Rule):
             - op.forward(low, "positive", bias=False)
             - op.forward(high, "negative", bias=False)
         )
-        s = shares(arriving, z, self.eps)
-        books.absorb("stabiliser", arriving)
-        books.give_back("stabiliser", s, z)
+        s = shares(arriving, z, self.eps, books)
         if not self._by_kernel(op, x):
             own, plus, minus = (op.pull(s, x, part) for part in ("", "positive", "negative"))
             return [x * own - low * plus - high * minus]

@@ -29,10 +29,13 @@ class Flat(Rule):
         if isinstance(form, Convolution) and _is_plain(form) and arriving.dtype != torch.half:
             kernel = tuple(op.weights.raw.shape[2:])
             one = flat_spread(arriving, kernel, form.stride, form.padding, form.dilation, tuple(x.shape[1:]))
+            books.absorb("stabiliser", arriving)  # of outputs that see nothing but padding
+            books.absorb("stabiliser", one, -x.shape[1])
             return [one.expand(-1, *x.shape)]
         ones = op.weights.weight("ones")
-        counts = op.form.forward(torch.ones_like(x[:1]), ones, None)
-        return [op.form.pull(arriving / counts, ones, x)]
+        counts = op.form.forward(torch.ones_like(x), ones, None)
+        s = shares(arriving, counts, 0.0, books)
+        return [op.form.pull(s, ones, x)]
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,7 @@ class WSquare(Rule):
         (x,) = operands
         squared = op.weights.weight("squared")
         z = op.form.forward(torch.ones_like(x), squared, None)
-        s = shares(arriving, z, self.eps)
-        books.absorb("stabiliser", arriving)
-        books.give_back("stabiliser", s, z)
+        s = shares(arriving, z, self.eps, books)
         return [op.form.pull(s, squared, x)]
 
 

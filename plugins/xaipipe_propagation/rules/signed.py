@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xaipipe.ops import alpha_beta_shares, gamma_shares, multiply_combine
+from xaipipe.ops import alpha_beta_shares_and_kept, gamma_shares_and_kept, multiply_combine
 from xaipipe.propagation import Books, Operation, Rule, Weighted
-from xaipipe_propagation.rules.dividing import note_stabiliser, shares
+from xaipipe_propagation.rules.dividing import by_kernel, shares
 from xaipipe_propagation.rules.weighted import note_bias
 
 
@@ -38,15 +38,12 @@ class AlphaBeta(Rule):
             return [self._signed(op, x, arriving, books)]
         z_plus = op.forward(x, "positive")
         if not self.beta:
-            s = shares(arriving, z_plus, self.eps)
-            note_stabiliser(books, arriving, z_plus, s)
+            s = shares(arriving, z_plus, self.eps, books)
             note_bias(books, op, s, "positive")
             return [op.pull(s, x, "positive").mul_(x)]
         assert output is not None
-        s_plus, s_minus = _kernel(alpha_beta_shares, arriving, output, z_plus, self.alpha, self.beta, self.eps)
-        books.absorb("stabiliser", arriving)
-        books.give_back("stabiliser", s_plus, z_plus)
-        books.give_back("stabiliser", s_minus, (z_plus - output).clamp_min(0))
+        weights = (self.alpha, self.beta, self.eps)
+        s_plus, s_minus = by_kernel(alpha_beta_shares_and_kept, books, arriving, output, z_plus, *weights)
         note_bias(books, op, s_plus, "positive")
         note_bias(books, op, s_minus, "negative", -1)
         return [_combined(x, op.pull(s_plus, x, "positive"), op.pull(s_minus, x, "negative"), 1, -1)]
@@ -54,15 +51,13 @@ class AlphaBeta(Rule):
     def _signed(self, op: Weighted, x: Tensor, arriving: Tensor, books: Books) -> Tensor:
         positive, negative = x.clamp(min=0), x.clamp(max=0)
         z_plus = op.forward(positive, "positive") + op.forward(negative, "negative", bias=False)
-        s = shares(self.alpha * arriving, z_plus, self.eps)
-        note_stabiliser(books, self.alpha * arriving, z_plus, s)
+        s = shares(self.alpha * arriving, z_plus, self.eps, books)
         note_bias(books, op, s, "positive")
         gained = positive * op.pull(s, x, "positive") + negative * op.pull(s, x, "negative")
         if not self.beta:
             return gained
         z_minus = op.forward(positive, "negative") + op.forward(negative, "positive", bias=False)
-        s = shares(-self.beta * arriving, z_minus, self.eps)
-        note_stabiliser(books, -self.beta * arriving, z_minus, s)
+        s = shares(-self.beta * arriving, z_minus, self.eps, books)
         note_bias(books, op, s, "negative")
         return gained + positive * op.pull(s, x, "negative") + negative * op.pull(s, x, "positive")
 
@@ -85,24 +80,13 @@ class Gamma(Rule):
         z_plus = op.forward(positive, "positive")
         if negative is not None:
             z_plus = z_plus + op.forward(negative, "negative", bias=False)
-        s, s_plus = _kernel(gamma_shares, arriving, output, z_plus, self.gamma, self.eps)
-        books.absorb("stabiliser", arriving)
-        books.give_back("stabiliser", s, output)
-        books.give_back("stabiliser", s_plus, z_plus)
+        s, s_plus = by_kernel(gamma_shares_and_kept, books, arriving, output, z_plus, self.gamma, self.eps)
         note_bias(books, op, s)
         note_bias(books, op, s_plus, "positive")
         if negative is None:
             return [_combined(x, op.pull(s, x), op.pull(s_plus, x, "positive"), 1, 1)]
         more = positive * op.pull(s_plus, x, "positive") + negative * op.pull(s_plus, x, "negative")
         return [op.pull(s, x).mul_(x).add_(more)]
-
-
-def _kernel(kernel, *arguments):  # type: ignore[no-untyped-def]
-    """A kernel in a type that it knows."""
-    if arguments[0].dtype != torch.half:
-        return kernel(*arguments)
-    wide = (argument.float() if isinstance(argument, Tensor) else argument for argument in arguments)
-    return tuple(part.half() for part in kernel(*wide))
 
 
 def _combined(x: Tensor, first: Tensor, second: Tensor, a: float, b: float) -> Tensor:

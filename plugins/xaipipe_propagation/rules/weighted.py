@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from xaipipe.propagation import Books, Operation, Rule, Weighted
-from xaipipe_propagation.rules.dividing import note_stabiliser, shares
+from xaipipe_propagation.rules.dividing import shares
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class Epsilon(Rule):
         assert isinstance(op, Weighted)
         assert output is not None
         (x,) = operands
-        s = shares(arriving, output, self.eps)
-        note_stabiliser(books, arriving, output, s)
+        s = shares(arriving, output, self.eps, books)
         note_bias(books, op, s)
         return [op.pull(s, x).mul_(x)]
 

@@ -22,7 +22,7 @@ def _scaled_dot_product(call: Call, _: Surroundings) -> Decomposed:
     def run() -> Tensor:
         return attended(query, key, value, mask, causal, scale, grouped)
 
-    return Decomposed(run)
+    return Decomposed(run, parts=("matmul", "softmax"))
 
 
 def attended(
@@ -34,7 +34,10 @@ def attended(
     scale: float | None = None,
     grouped: bool = False,
 ) -> Tensor:
-    """softmax(q kᵀ · scale + mask) v"""
+    """softmax(q kᵀ · scale + mask) v; in half precision it is computed in float32, as torch's own kernels do."""
+    kind = query.dtype
+    if kind in (torch.half, torch.bfloat16):
+        query, key, value = query.float(), key.float(), value.float()
     if grouped:
         heads = query.shape[-3] // key.shape[-3]
         key, value = key.repeat_interleave(heads, -3), value.repeat_interleave(heads, -3)
@@ -45,7 +48,8 @@ def attended(
         mask = torch.ones(rows, columns, dtype=torch.bool, device=scores.device).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
-    return scores.softmax(-1) @ value
+    result = scores.softmax(-1) @ value
+    return result if result.dtype == kind else result.to(kind)
 
 
 _NAMES = (
@@ -70,17 +74,25 @@ def _heads(given: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
     if alone:
         query, key, value = (t.unsqueeze(1) for t in (query, key, value))
     q, k, v = (_split(t, given["num_heads"]) for t in _projected(query, key, value, given))
-    scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)  # [N, heads, tokens, tokens]
-    scores = _masked(scores, given, len(query))
-    weights = scores.softmax(-1)
-    joined = (weights @ v).transpose(1, 2).flatten(2)  # [N, tokens, channels]
-    out = F.linear(joined, given["out_proj_weight"], given["out_proj_bias"]).transpose(0, 1)
-    shown = None
     if given.get("need_weights", True):
+        scores = (q * (1 / math.sqrt(q.shape[-1]))) @ k.transpose(-2, -1)  # [N, heads, tokens, tokens]
+        weights = _masked(scores, given).softmax(-1)
+        attending = weights @ v
         shown = weights.mean(1) if given.get("average_attn_weights", True) else weights
+    else:
+        attending, shown = F.scaled_dot_product_attention(q, k, v, _as_bias(q, k, given)), None
+    joined = attending.transpose(1, 2).flatten(2)  # [N, tokens, channels]
+    out = F.linear(joined, given["out_proj_weight"], given["out_proj_bias"]).transpose(0, 1)
     if alone:
         return out.squeeze(1), None if shown is None else shown.squeeze(0)
     return out, shown
+
+
+def _as_bias(query: Tensor, key: Tensor, given: dict[str, Any]) -> Tensor | None:
+    """The masks as one that is added."""
+    if given.get("attn_mask") is None and given.get("key_padding_mask") is None:
+        return None
+    return _masked(query.new_zeros(*query.shape[:3], key.shape[2]), given)
 
 
 def _projected(query: Tensor, key: Tensor, value: Tensor, given: dict[str, Any]) -> list[Tensor]:
@@ -101,7 +113,7 @@ def _split(tokens: Tensor, heads: int) -> Tensor:
     return tokens.reshape(*tokens.shape[:-1], heads, -1).transpose(1, 2)
 
 
-def _masked(scores: Tensor, given: dict[str, Any], tokens: int) -> Tensor:
+def _masked(scores: Tensor, given: dict[str, Any]) -> Tensor:
     mask, padding = given.get("attn_mask"), given.get("key_padding_mask")
     if mask is not None:
         if mask.ndim == 3:  # [N·heads, tokens, tokens]

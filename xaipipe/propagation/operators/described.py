@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ class Described:
     mark: Mark
     operands: tuple[Tensor, ...]
     """Of the operation, in its order."""
-    ready: Tensor | None = None
-    """The result, where it is known already."""
+    ready: Callable[[], Tensor] | None = None
+    """Makes the result, where the operation itself would take longer, or round in another way."""
     finish: Callable[[Tensor], Any] | None = None
     """What the model gets, where that is more than the result."""
 
@@ -41,6 +41,8 @@ class Decomposed:
     """An operator to be run as several others."""
 
     run: Callable[[], Any]
+    parts: tuple[str, ...] = ()
+    """Kinds of the others. Where no rule asks for any of them, the operator may be run whole; without, it never is."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,8 +50,8 @@ class Surroundings:
     """What a describer may need beside the call."""
 
     cache: WeightCache
-    own: set[int]
-    """Identities of the model's parameters and buffers, and of what stands for them."""
+    own: Mapping[int, Tensor]
+    """The model's parameters and buffers, and what stands for them, by their ids."""
 
 
 Describer = Callable[[Call, Surroundings], Described | Route | Decomposed | None]

@@ -19,9 +19,17 @@ _GROWING = (
     *("hardswish", "hardsigmoid", "hardshrink", "softshrink", "tanhshrink", "softplus", "softsign", "threshold"),
     *("logsigmoid", "sigmoid", "tanh", "clamp", "clamp_min", "clamp_max", "exp", "expm1", "log", "log1p", "log2"),
     *("sqrt", "rsqrt", "square", "reciprocal", "abs", "erf", "sin", "cos", "pow", "rpow", "rdiv", "logit"),
+    *("nan_to_num", "log10", "exp2", "erfc", "atan", "sinh", "cosh", "float_power", "round", "floor", "ceil", "trunc"),
 )
 _NONNEGATIVE = {"relu", "relu6", "sigmoid", "hardsigmoid", "softplus", "exp", "sqrt", "rsqrt", "square", "abs"}
-_BOUNDS_BELOW = {"clamp": (1, "min"), "clamp_min": (1, "min"), "hardtanh": (1, "min_val")}
+_LOWEST = {"clamp": (1, "min"), "clamp_min": (1, "min"), "hardtanh": (1, "min_val"), "maximum": (1, "other")}
+_LARGEST = {"clamp": (2, "max"), "clamp_max": (1, "max"), "hardtanh": (2, "max_val"), "minimum": (1, "other")}
+_KEEP_SIGN = {
+    *("leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "hardshrink"),
+    *("softshrink", "tanhshrink", "softsign", "tanh", "expm1", "log1p", "erf", "pow", "reciprocal"),
+    *("clamp", "clamp_min", "clamp_max", "hardtanh", "maximum", "minimum"),
+}
+"""Of what is not negative they make nothing negative."""
 _SQUASHES = {"sigmoid": 2, "hardsigmoid": 2, "tanh": 2, "relu6": 1, "hardtanh": 1, "clamp": 1}
 """How much the result looks like a factor rather than a signal."""
 
@@ -48,9 +56,9 @@ def _spelt_alike(call: Call) -> str:
         (x,) = call.operands
         widens = torch.broadcast_shapes(constant.shape, x.shape) != x.shape  # type: ignore[no-untyped-call]
         return call.name if widens or bool(constant.any()) else "relu"
-    if call.name not in _BOUNDS_BELOW:
+    if call.name not in _LOWEST:
         return call.name
-    low = call.get(*_BOUNDS_BELOW[call.name])
+    low = call.get(*_LOWEST[call.name])
     if low is None or (bool(low.any()) if isinstance(low, Tensor) else low != 0):
         return call.name
     has_ceiling = call.name == "hardtanh" or (call.name == "clamp" and call.get(2, "max") is not None)
@@ -62,7 +70,7 @@ def described(kind: str, call: Call, mark: Mark, run: Callable[..., Tensor] | No
     operation = Operation(
         kind=kind,
         name=more.pop("name", call.name),
-        run=run or call.on,
+        run=run or call.again(),
         layer=call.layer,
         nonnegative=tuple(m.nonnegative for m in call.marks),
         gates=tuple(m.gate for m in call.marks),
@@ -74,11 +82,13 @@ def described(kind: str, call: Call, mark: Mark, run: Callable[..., Tensor] | No
 def _is_nonnegative(call: Call, before: Mark) -> bool:
     if call.name in _NONNEGATIVE:
         return True
-    bound = _BOUNDS_BELOW.get(call.name)
-    if bound is not None:
-        low = call.get(*bound)
-        return before.nonnegative if low is None else isinstance(low, Real) and float(low) >= 0
-    return before.nonnegative and call.name not in ("log", "log2", "logit", "logsigmoid", "cos", "sin", "threshold")
+    if call.name in _LARGEST:
+        largest = call.get(*_LARGEST[call.name])
+        if largest is not None and not _is_at_least_zero(largest):
+            return False
+    if call.name in _LOWEST and _is_at_least_zero(call.get(*_LOWEST[call.name])):
+        return True
+    return before.nonnegative and call.name in _KEEP_SIGN
 
 
 def summed(signs: Callable[[Call], tuple[float, float]]) -> Describer:
@@ -87,7 +97,9 @@ def summed(signs: Callable[[Call], tuple[float, float]]) -> Describer:
     def describer(call: Call, _: Surroundings) -> Described:
         factors = signs(call)
         mark = merged(call.marks)
-        constants_fit = all(_nonnegative_constant(part, f) for part, f in zip(call.args[:2], factors, strict=False))
+        constants_fit = not call.constants and all(
+            _nonnegative_constant(part, f) for part, f in zip(call.args[:2], factors, strict=False)
+        )
         nonnegative = mark.nonnegative and constants_fit and min(factors) >= 0
         of_operands = tuple(factors[int(key == 1 or key in ("other", "alpha"))] for key, _ in call.slots)
         return described("sum", call, mark.passed_on(nonnegative, min(m.gate for m in call.marks)), factors=of_operands)
@@ -97,6 +109,10 @@ def summed(signs: Callable[[Call], tuple[float, float]]) -> Describer:
 
 def _nonnegative_constant(part: Any, factor: float) -> bool:
     return isinstance(part, Tensor) or (isinstance(part, Real) and float(part) * factor >= 0)
+
+
+def _is_at_least_zero(value: Any) -> bool:
+    return isinstance(value, Real) and float(value) >= 0
 
 
 def multiplied(call: Call, _: Surroundings) -> Described | Decomposed | None:
@@ -144,7 +160,7 @@ def _gated(call: Call, _: Surroundings) -> Decomposed:
     """GLU: one half times the sigmoid of the other."""
 
     def run() -> Tensor:
-        first, second = call.args[0].chunk(2, dim=call.get(1, "dim", -1))
+        first, second = call.get(0, "input").chunk(2, dim=call.get(1, "dim", -1))
         gated: Tensor = first * torch.sigmoid(second)
         return gated
 
@@ -155,12 +171,19 @@ def _combined(call: Call, _: Surroundings) -> Decomposed:
     """addcmul and addcdiv: a + value · b · c, or b / c."""
     value = call.kwargs.get("value", 1)
 
+    added, first, second = (call.get(i, name) for i, name in enumerate(("input", "tensor1", "tensor2")))
+
     def run() -> Any:
-        added, first, second = call.args[:3]
         product = first * second if call.name == "addcmul" else first / second
         return added + (product if value == 1 else value * product)
 
     return Decomposed(run)
+
+
+def _between(call: Call, _: Surroundings) -> Decomposed:
+    """lerp: a + weight · (b - a)."""
+    start, end, weight = (call.get(i, name) for i, name in enumerate(("input", "end", "weight")))
+    return Decomposed(lambda: start + weight * (end - start))
 
 
 def _alpha(call: Call) -> float:
@@ -178,4 +201,5 @@ ELEMENTWISE: dict[str, Describer] = {
     "neg": _negated,
     **dict.fromkeys(("addcmul", "addcdiv"), _combined),
     "glu": _gated,
+    "lerp": _between,
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +22,7 @@ Hold = Callable[[Tensor], Tensor]
 
 def held(call: Call, formula: Callable[[Tensor, Hold], Tensor]) -> Described | None:
     """A norm as the linear function that it is for the statistics which this input has, and in its parts."""
-    if len(call.operands) != 1:
+    if len(call.operands) != 1 or not call.depends(0, "input"):
         return None
     (mark,) = call.marks
     return described(
@@ -62,16 +64,18 @@ def _group_norm(call: Call, _: Surroundings) -> Described | None:
 
 
 def _instance_norm(call: Call, _: Surroundings) -> Described | None:
-    if not call.get(5, "use_input_stats", True):
-        norm: Folding = (
-            call.args[1],
-            call.args[2],
-            call.get(3, "weight"),
-            call.get(4, "bias"),
-            call.get(7, "eps", 1e-5),
-        )
-        return _affine_per_channel(call, norm)
-    return held(call, _grouped(None, call.get(3, "weight"), call.get(4, "bias"), call.get(7, "eps", 1e-5)))
+    norm = _statistics_and_weights(call)
+    if call.get(5, "use_input_stats", True):
+        return held(call, _grouped(None, *norm[2:]))
+    return _affine_per_channel(call, norm)
+
+
+def _statistics_and_weights(call: Call) -> Folding:
+    """Of batch and instance norms: torch's builtins have their arguments in another order than its functions."""
+    statistics, weights = ((3, 4), (1, 2)) if len(call.args) >= 9 else ((1, 2), (3, 4))
+    mean, variance = (call.get(i, name) for i, name in zip(statistics, ("running_mean", "running_var"), strict=True))
+    weight, bias = (call.get(i, name) for i, name in zip(weights, ("weight", "bias"), strict=True))
+    return mean, variance, weight, bias, call.get(7, "eps", 1e-5)
 
 
 def _grouped(
@@ -93,15 +97,9 @@ def _batch_norm(call: Call, _: Surroundings) -> Described | None:
     """By running statistics it is affine: folded into the layer before it, or standing alone."""
     if call.name == "native_batch_norm" or len(call.operands) != 1 or not call.depends(0, "input"):
         return None
-    builtin = len(call.args) >= 9  # torch.batch_norm has its arguments in another order
-    mean, variance = (
-        (call.args[3], call.args[4]) if builtin else (call.get(1, "running_mean"), call.get(2, "running_var"))
-    )
-    weight, bias = (call.args[1], call.args[2]) if builtin else (call.get(3, "weight"), call.get(4, "bias"))
-    eps = call.args[7] if builtin else call.get(7, "eps", 1e-5)
+    norm = _statistics_and_weights(call)
     if call.get(5, "training", False):
-        return _by_batch(call, weight, bias, eps)
-    norm: Folding = (mean, variance, weight, bias, eps)
+        return _by_batch(call, *norm[2:])
     return _folded(call, norm) or _affine_per_channel(call, norm)
 
 
@@ -122,9 +120,8 @@ def _folded(call: Call, norm: Folding) -> Described | None:
     if channel != 1:
         return None
     together = layer.followed_by(norm)
-    with torch.no_grad():
-        ready = call.on(*call.operands)
-    return Described(together, Mark(behind=mark.behind, layer=(together, x)), (x,), ready=ready)
+    ready = partial(call.function, *call.args, **call.kwargs)
+    return Described(together, Mark(behind=mark.behind, layer=(together, x), through=mark.through), (x,), ready=ready)
 
 
 def _affine_per_channel(call: Call, norm: Folding) -> Described:
@@ -134,7 +131,8 @@ def _affine_per_channel(call: Call, norm: Folding) -> Described:
     shape = (1, -1, *[1] * (x.ndim - 2))
     factor, shift = factor.reshape(shape), shift.reshape(shape)
     # not torch's own: on the CPU its gradient is wrong for single images whose gradient has channels last
-    return described("scale", call, mark.passed_on(False), linearised=lambda x: x * factor + shift, shift=shift)
+    found = described("scale", call, mark.passed_on(False), run=lambda x: x * factor + shift, shift=shift)
+    return replace(found, ready=partial(call.function, *call.args, **call.kwargs))
 
 
 def _per_channel(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from xaipipe.propagation.calls import Call
-from xaipipe.propagation.marks import merged
+from xaipipe.propagation.marks import Mark, merged
 from xaipipe.propagation.operators.described import Described, Describer, Surroundings
 from xaipipe.propagation.operators.elementwise import described, larger
 
@@ -34,30 +35,42 @@ def _average(call: Call, _: Surroundings) -> Described | None:
 
 
 def _largest(call: Call, surroundings: Surroundings) -> Described | None:
+    mark = merged(call.marks)
     if call.name in ("max", "min") and isinstance(call.get(1, "other"), Tensor):
         return larger(call, surroundings)
-    mark = merged(call.marks)
     after = mark.passed_on(mark.nonnegative, mark.gate)
-    with torch.no_grad():
-        answer = call.on(*call.operands)
-    if isinstance(answer, Tensor):
-        return replace(described("max", call, after), ready=answer)
-    values, places = answer
-    found = described("max", call, after, run=lambda x: call.on(x)[0])
-    return replace(found, ready=values, finish=lambda ruled: type(answer)((ruled, places)))
+    with_places = call.name in ("max", "min") and (len(call.args) > 1 or "dim" in call.kwargs)
+    if with_places or call.get(6, "return_indices", False):
+        return _with_places(call, after)
+    return described("max", call, after)
 
 
-def _statistic(call: Call, _: Surroundings) -> Described:
+def _with_places(call: Call, after: Mark) -> Described:
+    """Of what the model gets, only the values are the operator's output; where they come from is told beside them."""
+    run, operands = call.again(), call.operands
+
+    def finish(values: Tensor) -> Any:
+        with torch.no_grad():
+            _, places = answer = run(*operands)
+        return type(answer)((values, places))
+
+    return replace(described("max", call, after, run=lambda x: run(x)[0]), finish=finish)
+
+
+def _statistic(call: Call, _: Surroundings) -> Described | None:
     """A length or a spread: what things are divided by."""
+    if len(call.operands) != 1:
+        return None
     (mark,) = call.marks
     return described("statistic", call, mark.passed_on(True, _STATISTIC), parts=_PARTS.get(call.name, _length)(call))
 
 
 def _root(call: Call) -> Callable[..., Tensor]:
     """A standard deviation as the root of the variance."""
+    args, kwargs = call.args[1:], {name: value for name, value in call.kwargs.items() if name != "input"}
 
     def parts(x: Tensor) -> Tensor:
-        variance: Tensor = torch.var(x, *call.args[1:], **call.kwargs)
+        variance: Tensor = torch.var(x, *args, **kwargs)
         return variance.sqrt()
 
     return parts

@@ -12,6 +12,8 @@ from xaipipe.propagation.operators.weighted import product_with_constant
 
 
 def _product(call: Call, surroundings: Surroundings) -> Described | Decomposed | None:
+    if call.name == "einsum" and isinstance(call.get(1, "operands"), tuple | list):
+        return Decomposed(lambda: call.function(call.args[0], *call.get(1, "operands")))
     if len(call.operands) == 1:
         return product_with_constant(call, surroundings)
     if len(call.operands) != 2:
@@ -34,8 +36,10 @@ def _product_and_sum(call: Call, surroundings: Surroundings) -> Decomposed:
     """addmm(a, b, c) and baddbmm: a + b @ c."""
     beta, alpha = call.kwargs.get("beta", 1), call.kwargs.get("alpha", 1)
 
+    names = ("input", *(("mat1", "mat2") if call.name == "addmm" else ("batch1", "batch2")))
+    added, first, second = (call.get(i, name) for i, name in enumerate(names))
+
     def run() -> object:
-        added, first, second = call.args[:3]
         product = first @ second if alpha == 1 else alpha * (first @ second)
         return product if beta == 0 else product + (added if beta == 1 else beta * added)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xaipipe.propagation.calls import Call, slots_of
 from xaipipe.propagation.marks import merged
 from xaipipe.propagation.operators.described import Described, Describer, Route, Surroundings
@@ -13,33 +15,39 @@ _MOVES = (
     *(
         "repeat_interleave",
         "broadcast_to",
-        "broadcast_tensors",
         "getitem",
-        "get",
+        "T",
+        "mT",
+        "H",
+        "mH",
+        "real",
+        "data",
         "select",
         "narrow",
         "index_select",
         "gather",
     ),
-    *(
-        "take_along_dim",
-        "chunk",
-        "split",
-        "split_with_sizes",
-        "tensor_split",
-        "unbind",
-    ),
+    *("take_along_dim", "chunk", "split", "split_with_sizes", "tensor_split", "unbind"),
     *("flip", "fliplr", "flipud", "roll", "rot90", "to", "type", "type_as", "float", "half"),
     *("bfloat16", "double", "cpu", "cuda", "masked_select", "tril", "triu", "diagonal"),
     *("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "unfold", "unsafe_chunk"),
-    *("unsafe_split", "sort", "topk", "detach", "requires_grad", "positive", "setitem", "copy", "fill", "zero"),
-    *("index_put", "index_copy", "index_fill", "scatter", "select_scatter", "slice_scatter", "diagonal_scatter"),
-    *("masked_scatter", "ravel", "atleast_1d", "atleast_2d", "atleast_3d", "rename", "feature_dropout"),
+    *("unsafe_split", "sort", "topk", "detach", "requires_grad", "positive", "zero", "swapaxes", "hsplit", "vsplit"),
+    *("dsplit", "ravel", "atleast_1d", "atleast_2d", "atleast_3d", "rename", "feature_dropout", "msort"),
+    *("view_as_real", "_unsafe_view", "slice", "lift_fresh", "resolve_conj", "resolve_neg", "broadcast_tensors"),
+)
+_PUTS = (
+    *("setitem", "copy", "fill", "index_put", "index_copy", "index_fill", "scatter", "select_scatter"),
+    *("slice_scatter", "diagonal_scatter", "masked_scatter"),
 )
 
 
 def _moves(call: Call, _: Surroundings) -> Route:
     return Route()
+
+
+def _puts(call: Call, _: Surroundings) -> Route:
+    """Other values in some places."""
+    return Route(nonnegative=None if len(call.operands) > 1 and not call.constants else False)
 
 
 def _joins(call: Call, _: Surroundings) -> Described | Route:
@@ -54,9 +62,17 @@ def _joins(call: Call, _: Surroundings) -> Described | Route:
     return described("join", call, mark.passed_on(nonnegative, mark.gate)) if strangers else Route()
 
 
-def _pads(call: Call, _: Surroundings) -> Route:
+def _pads(call: Call, _: Surroundings) -> Described | Route:
+    """Zeros, or another constant, around the input: nobody contributed what arrives at them."""
+    x, pads = call.operands[0], call.get(1, "pad")
     value = call.get(3, "value") or 0
-    return Route(nonnegative=call.marks[0].nonnegative and value >= 0)
+    nonnegative = call.marks[0].nonnegative and value >= 0
+    if call.get(2, "mode", "constant") != "constant":
+        return Route(nonnegative)
+    mark = call.marks[0].passed_on(nonnegative, call.marks[0].gate)
+    if value == 0:
+        mark = replace(mark, padded=(x, tuple(pads)))
+    return described("join", call, mark)
 
 
 def _drops(call: Call, _: Surroundings) -> Route | None:
@@ -66,6 +82,7 @@ def _drops(call: Call, _: Surroundings) -> Route | None:
 
 ROUTES: dict[str, Describer] = {
     **dict.fromkeys(_MOVES, _moves),
+    **dict.fromkeys(_PUTS, _puts),
     **dict.fromkeys(("cat", "stack", "hstack", "vstack", "dstack", "column_stack", "where", "masked_fill"), _joins),
     "pad": _pads,
     **dict.fromkeys(

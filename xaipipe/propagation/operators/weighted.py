@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from xaipipe.propagation.calls import Call
 from xaipipe.propagation.marks import Mark, Place, merged
 from xaipipe.propagation.operators.described import Decomposed, Described, Describer, Surroundings
 from xaipipe.propagation.operators.elementwise import described
+from xaipipe.propagation.padded import padded_by
 from xaipipe.propagation.weighted import Convolution, Form, Linear, ProductWith, Weighted
 from xaipipe.propagation.weights import Weights
 
@@ -19,6 +21,8 @@ from xaipipe.propagation.weights import Weights
 def _convolution(call: Call, surroundings: Surroundings) -> Described | Decomposed | None:
     weight = call.get(1, "weight")
     space = weight.ndim - 2
+    if call.operands[0].ndim == space + 1:
+        return _of_one_image(call)
     kernel, dilation = weight.shape[2:], _spread(call.get(5, "dilation", 1), space)
     padding = call.get(4, "padding", 0)
     if padding == "valid":
@@ -30,11 +34,26 @@ def _convolution(call: Call, surroundings: Surroundings) -> Described | Decompos
         padding = [total // 2 for total in totals]
     stride, groups = _spread(call.get(3, "stride", 1), space), call.get(6, "groups", 1)
     form = Convolution(stride, _spread(padding, space), dilation, groups)
+    unpadded = _without_padding(call, space)
+    if unpadded is not None:
+        call, pads = unpadded
+        return _weighted("convolution", call, surroundings, padded_by(form, pads), out=0, groups=1)
     return _weighted("convolution", call, surroundings, form, out=0, groups=1)
+
+
+def _without_padding(call: Call, space: int) -> tuple[Call, tuple[int, ...]] | None:
+    """The call on what its operand was before zeros were put around it, and how many."""
+    padded = call.marks[0].padded
+    if padded is None or len(padded[1]) > 2 * space or min(padded[1]) < 0:
+        return None
+    x, pads = padded
+    return replace(call, operands=(x,)), (*pads, *[0] * (2 * space - len(pads)))
 
 
 def _transposed_convolution(call: Call, surroundings: Surroundings) -> Described | Decomposed | None:
     space = call.get(1, "weight").ndim - 2
+    if call.operands[0].ndim == space + 1:
+        return _of_one_image(call)
     stride, padding, more = (
         _spread(call.get(position, name, default), space)
         for position, name, default in ((3, "stride", 1), (4, "padding", 0), (5, "output_padding", 0))
@@ -44,6 +63,12 @@ def _transposed_convolution(call: Call, surroundings: Surroundings) -> Described
     return _weighted("convolution", call, surroundings, form, out=1, groups=groups)
 
 
+def _of_one_image(call: Call) -> Decomposed:
+    """A convolution of [C, …], without the dimension of images."""
+    run = call.again()
+    return Decomposed(lambda: run(*(operand.unsqueeze(0) for operand in call.operands)).squeeze(0))
+
+
 def _padded_by_hand(call: Call, totals: list[int]) -> Any:
     """torch pads one more behind than before where the total is odd."""
     pads = [side for total in reversed(totals) for side in (total // 2, total - total // 2)]
@@ -51,7 +76,7 @@ def _padded_by_hand(call: Call, totals: list[int]) -> Any:
     kwargs = {**call.kwargs, "padding": 0}
     if len(args) > 4:
         args[4] = kwargs.pop("padding")
-    padded = F.pad(args[0] if args else kwargs["input"], pads)
+    padded = F.pad(call.get(0, "input"), pads)
     if args:
         args[0] = padded
     else:
@@ -102,18 +127,21 @@ def product_with_constant(call: Call, surroundings: Surroundings) -> Described |
         for position, part in enumerate(call.args)
         if isinstance(part, Tensor) and not call.depends(position)
     ]
-    if not constants:  # einsum of one operand, or with its operands in a list
+    if not constants:  # einsum of one operand
         return described("average", call, merged(call.marks).passed_on(merged(call.marks).nonnegative))
     if len(constants) > 1:
         return None
     position, constant = constants[0]
+    blank: list[Any] = [None if isinstance(part, Tensor) else part for part in call.args]
+    own, kwargs, run = call.slots[0][0], call.kwargs, call.function
 
     def function(x: Tensor, weight: Tensor) -> Tensor:
-        args = [weight if i == position else x if call.depends(i) else part for i, part in enumerate(call.args)]
-        product: Tensor = call.function(*args, **call.kwargs)
+        args = [weight if i == position else x if i == own else part for i, part in enumerate(blank)]
+        product: Tensor = run(*args, **kwargs)
         return product
 
-    return weighted("linear", call, surroundings, ProductWith(function), Weights(constant, None))
+    found = weighted("linear", call, surroundings, ProductWith(function), Weights(constant, None))
+    return replace(found, mark=replace(found.mark, layer=None))  # which of the constant's axes a norm scales is unknown
 
 
 def _spread(value: Any, space: int) -> tuple[int, ...]:

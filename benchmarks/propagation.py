@@ -1,0 +1,245 @@
+"""Backward methods against zennit, captum and plain autograd, on ResNet-50 and VGG-16.
+
+python benchmarks/propagation.py [--device cpu|cuda] [--batch 4] [--net resnet50 …] [--out FILE.md]
+
+Needs torchvision, zennit and captum (`pip install '.[bench]'`). Weights are random, batch norms folded, since zennit
+0.5.1 leaves their eps in what it merges. Results have to agree before anything is timed; all candidates take turns.
+Costs are multiples of a plain forward pass and input gradient of the same net, by the wall clock and by the time that
+processors spent; memory is the peak above what lay there before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from _timing import machine
+from torch import Tensor, nn
+
+import xaipipe
+
+try:
+    import torchvision
+    from captum.attr import InputXGradient
+    from zennit import composites
+    from zennit.attribution import Gradient
+    from zennit.rules import Epsilon
+    from zennit.torchvision import ResNetCanonizer
+    from zennit.types import Convolution, Linear
+except ImportError as missing:
+    raise SystemExit(f"not run: {missing}; pip install '.[bench]'") from None
+
+LOW, HIGH = -2.5, 2.7
+TARGET = 7
+CLASSES = 10
+COMPOSITES: dict[str, tuple[dict[str, object], Callable[..., object]]] = {
+    "epsilon": ({}, lambda **more: composites.LayerMapComposite(_epsilon_map(), **more)),
+    "epsilon_plus": ({}, composites.EpsilonPlus),
+    "epsilon_plus_flat": ({}, composites.EpsilonPlusFlat),
+    "epsilon_alpha2_beta1": ({}, composites.EpsilonAlpha2Beta1),
+    "epsilon_gamma_box": (
+        {"low": [LOW], "high": [HIGH]},
+        lambda **more: composites.EpsilonGammaBox(low=_bound(LOW), high=_bound(HIGH), **more),
+    ),
+}
+TOLERANCE = 2e-2
+"""In float32, of the largest value: `epsilon` is ill-conditioned, the others agree far better."""
+HEADER = """| net | what | ours | zennit or captum | theirs / ours | ours, processor time | largest difference |
+|---|---|---:|---:|---:|---:|---:|"""
+
+
+def _epsilon_map() -> list[tuple[object, object]]:
+    return [*composites.layer_map_base(1e-6), ((Convolution, Linear), Epsilon(1e-6))]
+
+
+def _bound(value: float) -> Tensor:
+    return torch.full((1, 3, 1, 1), value, device=DEVICE)
+
+
+def folded(net: nn.Module) -> nn.Module:
+    """Batch norms merged into the convolutions before them; identities in their place."""
+    for parent in net.modules():
+        for (_, first), (name, second) in zip(
+            list(parent.named_children()), list(parent.named_children())[1:], strict=False
+        ):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                fused = torch.nn.utils.fusion.fuse_conv_bn_eval(first, second)
+                first.weight, first.bias = fused.weight, fused.bias
+                setattr(parent, name, nn.Identity())
+    return net
+
+
+def made(name: str) -> nn.Module:
+    """Random weights, and norms with statistics of their own."""
+    torch.manual_seed(0)
+    net = torchvision.models.get_model(name, weights=None).eval()
+    with torch.no_grad():
+        for part in net.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.running_mean.normal_(0, 0.1)
+                part.running_var.uniform_(0.5, 1.5)
+    return folded(net).to(DEVICE).requires_grad_(False)
+
+
+def plain(net: nn.Module, x: Tensor) -> Callable[[], Tensor]:
+    def run() -> Tensor:
+        leaf = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(net(leaf)[:, TARGET].sum(), leaf)
+        return gradient
+
+    return run
+
+
+def of_zennit(net: nn.Module, name: str, x: Tensor, make: Callable[..., object]) -> Callable[[], Tensor]:
+    canonizers = [ResNetCanonizer()] if name.startswith("resnet") else []
+
+    def run() -> Tensor:
+        leaf = x.detach().requires_grad_()
+
+        def begin(output: Tensor) -> Tensor:
+            return nn.functional.one_hot(torch.tensor([TARGET] * len(x), device=x.device), 1000) * output
+
+        with Gradient(net, make(canonizers=canonizers)) as attributor:
+            _, relevance = attributor(leaf, begin)
+        return relevance
+
+    return run
+
+
+def of_captum(net: nn.Module, x: Tensor) -> Callable[[], list[Tensor]]:
+    method = InputXGradient(net)
+    return lambda: [method.attribute(x.detach().requires_grad_(), target=c) for c in range(CLASSES)]
+
+
+def rows(name: str, batch: int, repeats: int) -> list[str]:
+    net = made(name)
+    model = xaipipe.Model.of(net)
+    x = torch.randn(batch, 3, 224, 224, device=DEVICE)
+    table = []
+    for composite, (params, make) in COMPOSITES.items():
+        theirs = of_zennit(net, name, x, make)
+
+        def ours(composite: str = composite, params: dict[str, object] = params) -> Tensor:
+            return xaipipe.explain(model, x, "lrp", target=TARGET, composite=composite, **params).values
+
+        table.append(_row(name, composite, {"plain": plain(net, x), "ours": ours, "theirs": theirs}, repeats))
+        print(table[-1], flush=True)
+
+    def ten() -> list[Tensor]:
+        found = xaipipe.explain(model, x, "input_x_gradient", target=list(range(CLASSES)))
+        return [explanation.values for explanation in found]
+
+    candidates = {"plain": plain(net, x), "ours": ten, "theirs": of_captum(net, x)}
+    table.append(_row(name, f"input_x_gradient, {CLASSES} targets", candidates, repeats))
+    print(table[-1], flush=True)
+    return table
+
+
+def _row(name: str, what: str, candidates: dict[str, Callable[[], object]], repeats: int) -> str:
+    ours, theirs = (torch.stack(_list(candidates[who]())) for who in ("ours", "theirs"))
+    difference = float((ours - theirs).abs().max() / theirs.abs().max())
+    assert difference < TOLERANCE, f"{name} {what}: differs by {difference:.1e}"
+    best = in_turns(candidates, repeats)
+    (own, processor), (other, _) = (
+        [cost / once for cost, once in zip(best[who], best["plain"], strict=True)] for who in ("ours", "theirs")
+    )
+    return f"| {name} | {what} | {own:.2f} | {other:.2f} | {other / own:.1f} | {processor:.2f} | {difference:.0e} |"
+
+
+def in_turns(candidates: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """The best wall clock and the best processor time of each candidate, [seconds, seconds]."""
+    best = {who: [float("inf")] * 2 for who in candidates}
+    for _ in range(repeats):
+        for who, run in candidates.items():
+            start = [time.perf_counter(), time.process_time()]
+            run()
+            if DEVICE == "cuda":
+                torch.cuda.synchronize()
+            spent = [
+                clock - begun for clock, begun in zip((time.perf_counter(), time.process_time()), start, strict=True)
+            ]
+            best[who] = [min(pair) for pair in zip(best[who], spent, strict=True)]
+    return best
+
+
+def _list(values: object) -> list[Tensor]:
+    return values if isinstance(values, list) else [values]  # type: ignore[list-item]
+
+
+def memory(name: str, batch: int) -> str:
+    """Peaks of resident memory, each sampled while it runs; on CUDA torch's own count."""
+    net = made(name)
+    model = xaipipe.Model.of(net)
+    x = torch.randn(batch, 3, 224, 224, device=DEVICE)
+    once = _peak(plain(net, x))
+    lines = []
+    for composite, (params, _) in COMPOSITES.items():
+        peak = _peak(lambda c=composite, p=params: xaipipe.explain(model, x, "lrp", target=TARGET, composite=c, **p))
+        lines.append(f"{composite} {peak / once:.2f}")
+    return f"{name}: plain {once / 2**20:.0f} MiB; " + ", ".join(lines)
+
+
+def _peak(run: Callable[[], object]) -> float:
+    """After a first run, so that what is kept from one to the next is not counted."""
+    run()
+    gc.collect()
+    if DEVICE == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    return max(_resident_peak(run) for _ in range(3))
+
+
+def _resident_peak(run: Callable[[], object]) -> float:
+    before, highest, done = _resident(), 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.is_set():
+            highest = max(highest, _resident())
+            time.sleep(1e-3)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run()
+    done.set()
+    watcher.join()
+    return highest - before
+
+
+def _resident() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096.0
+
+
+def main() -> None:
+    global DEVICE
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--net", nargs="+", default=["resnet50", "vgg16"])
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    DEVICE = arguments.device
+    lines = [f"# Backward methods, batch {arguments.batch}", ""]
+    lines += [f"{machine(DEVICE)}, {datetime.date.today().isoformat()}", "", HEADER]
+    print("\n".join(lines))
+    for name in arguments.net:
+        lines += rows(name, arguments.batch, arguments.repeats)
+    lines += ["", "Peak memory, as multiples of a plain pass:", ""]
+    lines += [f"- {memory(name, arguments.batch)}" for name in arguments.net]
+    print("\n".join(lines[-len(arguments.net) :]))
+    if arguments.out:
+        arguments.out.write_text("\n".join(lines) + "\n")
+
+
+DEVICE = "cpu"
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3 @@
+#include "lrp/kept_kernels.h"
+
+const xai::lrp::KeptKernels xai::lrp::kept_avx2{XAI_LRP_ALL_KEPT_LOOPS};

@@ -1,0 +1,89 @@
+"""How many images go through a model together, where a method has many made of each one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from threading import Lock
+from typing import Annotated, Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from xaipipe.errors import ExplanationWarning
+from xaipipe.models.forward import is_out_of_memory
+from xaipipe.models.model import Model
+from xaipipe.running.budget import Bytes
+from xaipipe.running.in_parts import let_go_of
+from xaipipe.running.live import peak_of_tensors
+
+R = TypeVar("R")
+_MOST = 64
+"""More images at once make nothing faster."""
+_BESIDES = 1.5
+"""What libraries hold for themselves, as a factor."""
+
+PointsBudget = Annotated[
+    Bytes, Field(ge=1, description='memory for images that go through the model together, such as "4GiB"')
+]
+
+
+class Sizing:
+    """Chunk sizes from a budget, remembered for each model and kind of image.
+
+    One image is tried, and its tensors are counted. Neither free memory nor other threads have a say, so that the same
+    call always makes the same chunks, and the same bits.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: WeakKeyDictionary[nn.Module, dict[Any, int]] = WeakKeyDictionary()
+        self._lock = Lock()
+
+    def chunks(self, model: Model, image: Tensor, what: Hashable, budget: int, once: Callable[[], Any]) -> Chunks:
+        """For images like `image`, of which `once` sends one through the model. `what` names the kind of work."""
+        key = (tuple(image.shape[-3:]), image.dtype, image.device, what, budget)
+        with self._lock:
+            size = self._sizes.get(model.module, {}).get(key)
+        if size is None:
+            size = _fitting(once, budget)
+            with self._lock:
+                self._sizes.setdefault(model.module, {})[key] = size
+        return Chunks(size, image.device)
+
+
+class Chunks:
+    """Work in parts of one size, halved where memory gives out."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self.size = size
+        self._device = device
+
+    def over(self, count: int, function: Callable[[range], R]) -> Iterator[R]:
+        """The function's results for consecutive ranges that cover 0 … count - 1."""
+        start = 0
+        while start < count:
+            some = range(start, min(start + self.size, count))
+            try:
+                result = function(some)
+            except Exception as error:
+                if len(some) == 1 or not is_out_of_memory(error):
+                    raise
+                self.size = len(some) // 2
+                let_go_of(error, self._device)
+                warnings.warn(
+                    f"{len(some)} images at once did not fit into the memory of {self._device}: "
+                    f"{self.size} at a time from here on; a smaller budget says so from the start",
+                    ExplanationWarning,
+                    stacklevel=2,
+                )
+                continue  # when nothing holds the failed attempt's tensors any more
+            yield result
+            del result  # before the next one is made
+            start = some.stop
+
+
+def _fitting(once: Callable[[], Any], budget: int) -> int:
+    _, bytes_of_one = peak_of_tensors(once)
+    return max(1, min(_MOST, int(budget / (_BESIDES * max(bytes_of_one, 1)))))
