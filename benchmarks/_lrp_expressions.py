@@ -18,7 +18,7 @@ Results = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Case:
-    """One op on one set of operands."""
+    """One op on one set of operands. An expression may leave out the last results."""
 
     name: str
     size: str
@@ -100,6 +100,50 @@ ELEMENTWISE: dict[str, tuple[int, Callable[..., Results], dict[str, Callable[...
     "multiply_combine": (3, ours(ops.multiply_combine, 1.0, -1.0), {"expression": combine}),
     "residual_shares": (3, ours(ops.residual_shares, EPS), {"expression": residual}),
 }
+
+
+KEPT_EPS = 0.25
+"""So large that what is kept is no rounding error of what is shared out, and sums can be compared."""
+PLAIN: dict[str, tuple[Callable[..., Results], Callable[..., Results], Callable[..., Tensor]]] = {
+    "stabilised_divide": (
+        ours(ops.stabilised_divide, KEPT_EPS),
+        ours(ops.stabilised_divide_and_kept, KEPT_EPS, 1),
+        lambda r, z, s: r - z * s,
+    ),
+    "alpha_beta_shares": (
+        ours(ops.alpha_beta_shares, ALPHA, BETA, KEPT_EPS),
+        ours(ops.alpha_beta_shares_and_kept, ALPHA, BETA, KEPT_EPS, 1),
+        lambda r, z, z_plus, s_plus, s_minus: r - (z_plus * s_plus - (z - z_plus).clamp(max=0) * s_minus),
+    ),
+    "gamma_shares": (
+        ours(ops.gamma_shares, GAMMA, KEPT_EPS),
+        ours(ops.gamma_shares_and_kept, GAMMA, KEPT_EPS, 1),
+        lambda r, z, z_plus, s_w, s_plus: r - (z * s_w + z_plus * s_plus),
+    ),
+    "residual_shares": (
+        ours(ops.residual_shares, KEPT_EPS),
+        ours(ops.residual_shares_and_kept, KEPT_EPS, 1),
+        lambda r, a, b, r_a, r_b: r - (r_a + r_b),
+    ),
+}
+
+
+def kept_cases(size: int, targets: int, device: str) -> Iterator[Case]:
+    """Beside the op without the sums, and the op with sums that torch takes afterwards."""
+    for case in elementwise_cases(size, targets, device):
+        if case.name in PLAIN:
+            plain, kept, elements = PLAIN[case.name]
+            tensors = tuple(tensor.unsqueeze(tensor.dim() - 1) for tensor in case.tensors)  # one image
+            expressions = {"the op without the sums": plain, "the op, then torch": _then_sums(plain, elements)}
+            yield Case(f"{case.name}_and_kept", case.size, tensors, kept, expressions, tolerance=1e-3)
+
+
+def _then_sums(plain: Callable[..., Results], elements: Callable[..., Tensor]) -> Callable[..., Results]:
+    def run(*tensors: Tensor) -> Results:
+        shares = plain(*tensors)
+        return *shares, elements(*tensors, *shares).sum(dim=-1).double()
+
+    return run
 
 
 def elementwise_cases(size: int, targets: int, device: str) -> Iterator[Case]:

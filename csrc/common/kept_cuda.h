@@ -43,7 +43,7 @@ __device__ double share_rows(double sum, const Arrays<Op, Value>& arrays, std::i
     return sum;
 }
 
-// The sum of a block's numbers, one a thread, in thread 0.
+// The sum of a block's numbers, one a thread; thread 0 gets it.
 __device__ double sum_of_threads(double number) {
     __shared__ double lanes[kept_lanes];
     const int lane = static_cast<int>(threadIdx.x);
@@ -55,7 +55,7 @@ __device__ double sum_of_threads(double number) {
             lanes[lane] += lanes[lane + half];
         }
     }
-    return lanes[0];
+    return lane == 0 ? lanes[0] : 0.0;
 }
 
 // A block takes a chunk, a thread one of its lanes.

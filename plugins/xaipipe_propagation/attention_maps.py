@@ -13,7 +13,7 @@ from xaipipe.errors import UsageError
 from xaipipe.models.differentiable import require_differentiable
 from xaipipe.models.targets import Question, Selection
 from xaipipe.propagation import Books, Operation, Rule, Rules
-from xaipipe.propagation.passes import ForwardPass, Where
+from xaipipe.propagation.passes import ForwardPass, Where, beginning
 
 _MOST_OTHERS = 32
 """Tokens beside the patches that a model is taken to have: class tokens, registers, prompts."""
@@ -81,31 +81,41 @@ class Attention:
         return read[:, rolled.shape[-1] - height * width :].reshape(-1, 1, height, width)
 
 
-def asked_noting(model: Model, pixels: Tensor, questions: Sequence[Question], rules: Rules) -> tuple[Selection, ...]:
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a model answered in one forward pass, whose graph is still there."""
+
+    selections: tuple[Selection, ...]
+    batched: bool
+    """Whether torch can go back for several questions at once."""
+    source: str
+
+    def arrivals(self, ends: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+        """What arrives at tensors of the graph of each question's ∂score/∂outputs."""
+        outputs = self.selections[0].outputs
+        begins = [beginning(selection, "gradient", self.source) for selection in self.selections]
+        chunk = max(1, _AT_ONCE // len(outputs)) if self.batched else 1
+
+        def back(begun: Tensor) -> tuple[Tensor, ...]:
+            found = torch.autograd.grad(outputs, list(ends), begun, retain_graph=True, allow_unused=True)
+            return tuple(torch.zeros_like(e) if part is None else part for e, part in zip(ends, found, strict=True))
+
+        for first in range(0, len(begins), chunk):
+            some = begins[first : first + chunk]
+            together = torch.func.vmap(back)(torch.stack(some)) if len(some) > 1 else [p[None] for p in back(some[0])]
+            yield from ([part[k].detach() for part in together] for k in range(len(some)))
+
+
+def asked_noting(model: Model, pixels: Tensor, questions: Sequence[Question], rules: Rules) -> Asked:
     """One forward pass under rules some of which note what they see."""
+    run = ForwardPass(model, len(pixels), rules, Where(), several=len(questions) > 1)
     leaf = pixels.detach().requires_grad_()
     with torch.enable_grad():
-        selections = model.ask(leaf, questions, ForwardPass(model, len(pixels), rules, Where()).forward)
+        selections = model.ask(leaf, questions, run.forward)
         for selection in selections:
             require_differentiable(selection, model.source)
-    return selections
-
-
-def arrivals(selections: Sequence[Selection], ends: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """What arrives at tensors of the graph of the gradient of each score by the outputs."""
-    outputs = selections[0].outputs
-    with torch.enable_grad():
-        begins = [torch.autograd.grad(one.scores.sum(), one.outputs, retain_graph=True)[0] for one in selections]
-    chunk = max(1, _AT_ONCE // len(outputs))
-
-    def back(begun: Tensor) -> tuple[Tensor, ...]:
-        found = torch.autograd.grad(outputs, list(ends), begun, retain_graph=True, allow_unused=True)
-        return tuple(torch.zeros_like(end) if part is None else part for end, part in zip(ends, found, strict=True))
-
-    for first in range(0, len(begins), chunk):
-        some = begins[first : first + chunk]
-        together = torch.func.vmap(back)(torch.stack(some)) if len(some) > 1 else [part[None] for part in back(some[0])]
-        yield from ([part[k].detach() for part in together] for k in range(len(some)))
+    run.captured.require_unchanged()
+    return Asked(selections, not run.is_one_by_one, model.source)
 
 
 def between_tokens(seen: Sequence[Seen]) -> list[Seen]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import repeat
 from typing import Literal
 
@@ -11,9 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from xaipipe import Batch, ExplainerParams, Model
-from xaipipe.models.targets import Selection
 from xaipipe_propagation.attention_explainer import AttentionExplainer
-from xaipipe_propagation.attention_maps import Attention
+from xaipipe_propagation.attention_maps import Asked, Attention
 
 Heads = Literal["mean", "min", "max"]
 
@@ -43,12 +42,10 @@ class AttentionRollout(AttentionExplainer):
             0.0, ge=0, lt=1, description="share of a layer's weakest weights between patches that are left out"
         )
 
-    def maps(
-        self, batch: Batch, model: Model, attention: Attention, selections: Sequence[Selection]
-    ) -> Iterator[Tensor]:
+    def maps(self, batch: Batch, model: Model, attention: Attention, asked: Asked) -> Iterator[Tensor]:
         with torch.no_grad():
             values = attention.on_patches(self.rolled_out(attention))
-        yield from repeat(values, len(selections))
+        yield from repeat(values, len(asked.selections))
 
     def rolled_out(self, attention: Attention) -> Tensor:
         """The product of the layers [N, tokens, tokens]; rows sum to 1."""

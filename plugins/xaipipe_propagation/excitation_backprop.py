@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from pydantic import Field
 
-from xaipipe import Batch, ExplainerParams, Explanation, Grid, Model
-from xaipipe.errors import UsageError
-from xaipipe.models.targets import Question
-from xaipipe.propagation import BackwardExplainer, Pulled, Rules, Where
+from xaipipe import Batch, Model
+from xaipipe.propagation import Rules
 from xaipipe.propagation.passes import Start
 from xaipipe_propagation.composites import Composite, around
-from xaipipe_propagation.places import Places
+from xaipipe_propagation.relevance import RelevanceExplainer
 from xaipipe_propagation.rules import Contrast, Excite, ExciteAverage, ExciteMixed, ExciteSum, Pass, Through
 
 
-class ExcitationBackprop(BackwardExplainer):
+class ExcitationBackprop(RelevanceExplainer):
     """The probability that a random walk from the target back through what excites it ends at each cell.
 
-    One at the target; each winner hands its probability to its inputs by x_i w_ij⁺, so that every layer sums to one.
-    Biases take no part, batch norms are folded, and of a maximum the winner gets all. Where inputs or outputs are
-    negative, a contribution excites an output that is below zero when it is negative, any other when it is positive;
-    the last weighted layer speaks for the target by positive contributions whatever its score. Norms and activations
-    hand on what they get; of attention and gates the signal gets all. `contrastive` takes off, at the input of the last
-    weighted layer, what would excite the negated target; both begin there as probabilities, so the map sums to zero.
+    One at the target; each winner hands its probability to its inputs in proportion to x_i w_ij⁺, so that every layer
+    sums to one. Biases take no part, as in the paper; batch norms are folded, and of a maximum the winner gets all.
+    Where inputs or outputs are negative, contributions below zero excite an output below zero, those above zero any
+    other; in the last weighted layer those above zero count, whatever the score. Norms and activations hand on what
+    they get; of attention and gates the signal gets all. `contrastive` takes off, at the input of the last weighted
+    layer, what would excite the negated target: both are probabilities there, so the map sums to zero.
 
-    Misleads when: classes share what they rest on, where the maps of all look the same without `contrastive`; and at
-    the pixels, where winners are single: a middle layer (`layer`) shows objects. A cell that only its bias holds up
-    has nobody to hand on to (`lost`), and a class token keeps what reaches it (also `lost`).
+    Misleads when: classes share what they rest on, where their maps look alike without `contrastive`; at the pixels,
+    where winners are single: a layer in the middle shows objects; and where biases hold up much, since what nothing
+    excites has nobody to hand on to. Depthwise convolutions with folded norms lose most of it on the way to the pixels.
+    `bias` in the diagnostics says how much; it holds what class tokens keep, too, and what the contrast takes off.
 
     Example: `xaipipe.explain(model, x, method="excitation_backprop", target=281, layer="layer3", contrastive=True)`
 
@@ -40,13 +37,8 @@ class ExcitationBackprop(BackwardExplainer):
     name = "excitation_backprop"
     start: ClassVar[Start] = "probability"
 
-    class Params(ExplainerParams):
+    class Params(RelevanceExplainer.Params):
         contrastive: bool = Field(False, description="less what would excite the negated target")
-        layer: str | None = Field(None, description="dotted name of the layer whose map is wanted; unset: pixels")
-
-    def __init__(self, *args: Any, **values: Any) -> None:
-        super().__init__(*args, **values)
-        self._places = Places()
 
     def rules(self, batch: Batch, model: Model) -> Rules:
         own = {
@@ -59,32 +51,3 @@ class ExcitationBackprop(BackwardExplainer):
         }
         last = Contrast() if self.params.contrastive else Excite(own_sign=False)
         return Composite({**around(0.0), **own}, last=last)
-
-    def where(self) -> Where:
-        return Where(self.params.layer)
-
-    def diagnostics(self, pulled: Pulled) -> Mapping[str, Any]:
-        arrived = pulled.values.reshape(len(pulled.values), -1).double().sum(dim=1)
-        lost = torch.zeros_like(arrived)
-        for part in pulled.absorbed:
-            lost = lost + part.amounts.sum(dim=0)
-        return {"arrived": arrived.tolist(), "lost": lost.tolist()}
-
-    def contributions(self, batch: Batch, model: Model) -> Explanation:
-        return self._placed(super().contributions(batch, model), batch, model)
-
-    def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
-        return [self._placed(one, batch, model) for one in super().explain_each(batch, model, questions)]
-
-    def _placed(self, explanation: Explanation, batch: Batch, model: Model) -> Explanation:
-        """A layer's map on the layer's grid; the values of a layer without space are one cell."""
-        values, layer = explanation.values, self.params.layer
-        if layer is None:
-            return explanation
-        if values.ndim == 4:
-            return explanation.replace(grid=self._places.of(model, batch.pixels, layer).grid)
-        if values.ndim != 2:
-            raise UsageError(f"layer '{layer}' has no maps", got=tuple(values.shape), expected="[N, C, h, w], [N, C]")
-        height, width = batch.pixels.shape[2:]
-        everywhere = Grid((float(height), float(width)), ((height - 1) / 2, (width - 1) / 2))
-        return explanation.replace(values=values[:, :, None, None], grid=everywhere)

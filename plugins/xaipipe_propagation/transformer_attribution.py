@@ -9,10 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from xaipipe import Batch, ExplainerParams, Model
-from xaipipe.models.targets import Selection
 from xaipipe.propagation import Rules
 from xaipipe_propagation.attention_explainer import AttentionExplainer
-from xaipipe_propagation.attention_maps import Attention, Noted, arrivals, asked_noting, between_tokens
+from xaipipe_propagation.attention_maps import Asked, Attention, Noted, asked_noting, between_tokens
 from xaipipe_propagation.composites import Composite, around
 from xaipipe_propagation.rules import BalancedSum, Excite, Pass, Through
 
@@ -42,14 +41,12 @@ class TransformerAttribution(AttentionExplainer):
         epsilon: float = Field(1e-6, ge=0, description="stabiliser of products of matrices, sums and means")
         normalised: bool = Field(False, description="make the rows of every layer sum to 1, as in a rollout")
 
-    def maps(
-        self, batch: Batch, model: Model, attention: Attention, selections: Sequence[Selection]
-    ) -> Iterator[Tensor]:
+    def maps(self, batch: Batch, model: Model, attention: Attention, asked: Asked) -> Iterator[Tensor]:
         noted = Noted(Pass())
-        settled = [selection.settled for selection in selections]
+        settled = [selection.settled for selection in asked.selections]
         again = asked_noting(model, batch.pixels, settled, self._relevance_rules(noted))
         relevant = [one.output for one in between_tokens(noted.seen)]
-        each = zip(arrivals(selections, attention.weights), arrivals(again, relevant), strict=True)
+        each = zip(asked.arrivals(attention.weights), again.arrivals(relevant), strict=True)
         for slopes, relevances in each:
             with torch.no_grad():
                 yield attention.on_patches(self._rolled_out(attention, slopes, relevances))

@@ -74,8 +74,8 @@ def test_without_a_class_token_it_is_the_mean_over_patches(registers: int) -> No
 def _rolled(net: nn.Module, x: Tensor, **params: Any) -> Tensor:
     noted = Noted(Gradient())
     rules = gradient_with({"softmax": noted, "convolution": noted})
-    (selection,) = asked_noting(Model.of(net), x, [Question(0)], rules)
-    attention = attention_of(noted.seen, selection.outputs, len(x), "a test")
+    asked = asked_noting(Model.of(net), x, [Question(0)], rules)
+    attention = attention_of(noted.seen, asked.selections[0].outputs, len(x), "a test")
     return AttentionRollout(**params).rolled_out(attention).detach()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import xaipipe
 from tests.plugins import slow_vit
+from tests.stock import stock
 from xaipipe.errors import UsageError
 from xaipipe.testing import ExplainerContract, SmallVit, images
 from xaipipe_propagation.attnlrp import AttnLrp
@@ -146,3 +147,19 @@ def test_the_rule_of_the_patch_embedding_can_be_chosen() -> None:
 def test_a_setting_that_nothing_looks_at_is_refused() -> None:
     with pytest.raises(UsageError, match="none of the composite's rules takes gamma"):
         xaipipe.explain(SmallVit(), images(1), method="attnlrp", target=0, composite="epsilon", gamma=0.5)
+
+
+@pytest.mark.parametrize("name", ["timm:vit_tiny_patch16_224", "timm:deit_tiny_distilled_patch16_224", "torchvision"])
+def test_stock_vision_transformers_conserve(name: str) -> None:
+    if name == "torchvision":
+        vision = pytest.importorskip("torchvision").models.VisionTransformer
+        net = vision(image_size=224, patch_size=32, num_layers=3, num_heads=3, hidden_dim=48, mlp_dim=96).eval()
+    else:
+        net = stock(name)
+    heads = [part for part in net.modules() if isinstance(part, nn.Linear) and part.out_features == 1000]
+    for head in heads:
+        nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(1))  # they begin as zeros
+    found = xaipipe.explain(net.double(), images(1, (224, 224)).double(), method="attnlrp", target=7)
+    absorbed = found.diagnostics["bias"][0] + found.diagnostics["stabiliser"][0]
+    assert float(found.values.sum()) + absorbed == pytest.approx(float(found.scores[0]), rel=1e-6)
+    assert float(found.values.abs().max()) > 0

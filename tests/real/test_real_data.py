@@ -107,6 +107,25 @@ def test_lrp_of_folded_batch_norms_says_that_biases_keep_the_score(model: xaipip
                 assert bias / score > 0.99
 
 
+@pytest.mark.parametrize(("label", "own", "other"), [("bull mastiff", DOG, CAT), ("tiger cat", CAT, DOG)])
+def test_contrastive_excitation_tells_the_animals_apart(
+    model: xaipipe.Model,
+    data: Path,
+    registry: xaipipe.Registry,
+    label: str,
+    own: tuple[slice, slice],
+    other: tuple[slice, slice],
+) -> None:
+    photograph = open_slide(registry, data / "images" / "both.png")
+    level = photograph.levels[0]
+    x = model.preprocess.normalise(model.preprocess.fit_photograph(photograph.read(0, 0, 0, level.height, level.width)))
+    found = xaipipe.explain(
+        model, x[None], method="excitation_backprop", target=label, layer="features", contrastive=True
+    )
+    heat = found.to_input()[0].sum(dim=0)
+    assert float(heat[own].mean()) > 0 > float(heat[other].mean())
+
+
 def test_a_real_slide_runs_end_to_end(model: xaipipe.Model, data: Path, tmp_path: Path) -> None:
     tables = {
         "load": {"tile": 192, "overlap": 64},

@@ -95,7 +95,7 @@ def pull_back(
         last = first + chunk >= len(questions)
         ends = run.sinks[run.ended :]
         try:
-            pulled += _pulled(some, [_beginning(one, start, model.source) for one in some], at, ends, not last)
+            pulled += _pulled(some, [beginning(one, start, model.source) for one in some], at, ends, not last)
         except RuntimeError as error:
             if len(some) > 1 and not is_out_of_memory(error):
                 return _one_by_one(model, pixels, questions, rules, start, where)
@@ -109,7 +109,7 @@ def _one_by_one(
     return [pull_back(model, pixels, [question], rules, start, where)[0] for question in questions]
 
 
-def _beginning(selection: Selection, start: Start, source: str) -> Tensor:
+def beginning(selection: Selection, start: Start, source: str) -> Tensor:
     with torch.enable_grad():
         total = selection.scores.sum()
     (found,) = torch.autograd.grad(total, selection.outputs, retain_graph=True, allow_unused=True)

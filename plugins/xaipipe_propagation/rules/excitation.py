@@ -41,7 +41,10 @@ class Excite(Rule):
 
 
 class Contrast(Rule):
-    """What excites an output, less what would excite it were its weights negated: two probabilities."""
+    """What excites an output, less what would excite it were its weights negated: two probabilities.
+
+    What the second one takes off is entered as a bias's.
+    """
 
     keeps_output = False
 
@@ -50,6 +53,7 @@ class Contrast(Rule):
     ) -> list[Tensor]:
         assert isinstance(op, Weighted)
         (x,) = operands
+        books.absorb("bias", arriving)
         return [_excited(op, x, arriving, 1, books) + _excited(op, x, -arriving, -1, books)]
 
 
