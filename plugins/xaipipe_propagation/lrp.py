@@ -10,7 +10,6 @@ from pydantic import BeforeValidator, Field
 
 from xaipipe import Batch, Model
 from xaipipe.errors import UsageError
-from xaipipe.models.whole import WholeImage
 from xaipipe.propagation import Rules
 from xaipipe_propagation.composites import Composite
 from xaipipe_propagation.custom import Chosen, CompositeTable, known_composite
@@ -101,8 +100,6 @@ class Lrp(RelevanceExplainer):
                 torch.tensor(values, dtype=torch.float64) for values in (model.preprocess.mean, model.preprocess.std)
             )
             return Bounds((0 - mean) / std, (1 - mean) / std, size)
-        if isinstance(model, WholeImage):
-            raise UsageError("z_box does not know the range of all of the slide's pixels", expected="low and high")
         flat = batch.pixels.flatten(2)
         return Bounds(flat.amin(dim=2), flat.amax(dim=2), size)
 

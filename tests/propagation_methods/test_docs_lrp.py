@@ -77,7 +77,7 @@ def test_diagnostics_are_all_there(names: dict[str, xaipipe.Explanation]) -> Non
 
 
 def test_bounds_are_the_ones_stated() -> None:
-    assert BOUNDS == {torch.float64: 1e-8, torch.float32: 1e-3}
+    assert {torch.float64: 1e-8, torch.float32: 1e-3} == BOUNDS
     assert COARSE == 0.1
     assert "10⁻⁸ of all that was moved (in float32 10⁻³, in half precision a tenth)" in TEXT
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -245,3 +246,15 @@ def test_bounds_of_z_box_come_from_the_preprocessing() -> None:
 def test_bounds_that_are_none_are_refused(bounds: dict[str, list[float]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         xaipipe.explain(SmallCnn(), images(1), "lrp", composite="epsilon_gamma_box", **bounds)
+
+
+def test_an_exact_run_refuses_the_relevance_of_a_layer(tiny: nn.Module, slide_file: Path, tmp_path: Path) -> None:
+    tables = {
+        "explain": {"method": "lrp", "target": 1, "layer": "2"},
+        "load": {"tile": 64},
+        "run": {"mode": "exact"},
+        "store": {"shard": 64},
+    }
+    model = xaipipe.Model(tiny, preprocess=xaipipe.Preprocess(size=32, mean=(0, 0, 0), std=(1, 1, 1)))
+    with pytest.raises(UsageError, match=r"an exact run of 'lrp' gives the relevance of pixels[\s\S]*layer = '2'"):
+        xaipipe.Pipeline(tables, model=model).run(slide_file, tmp_path / "out.zarr")
