@@ -40,13 +40,12 @@ class RuledExplainer(Explainer):
         return Where()
 
     def explain(self, batch: Batch, model: Model) -> Explanation:
-        return self.arrived(batch, model, (self.params.question,))[0]
+        return self._contributed(batch, model, (self.params.question,))[0]
 
     def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
-        return self.arrived(batch, model, questions)
+        return self._contributed(batch, model, questions)
 
-    def arrived(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
-        """What arrives for each question."""
+    def _contributed(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
         every = pull_back(model, batch.pixels, questions, self.rules(batch, model), self.start, self.where())
         return [self._explanation(batch, pulled) for pulled in every]
 
@@ -69,8 +68,8 @@ class BackwardExplainer(SummedExplainer, RuledExplainer):
     """
 
     def contributions(self, batch: Batch, model: Model) -> Explanation:
-        return self.arrived(batch, model, (self.params.question,))[0]
+        return self._contributed(batch, model, (self.params.question,))[0]
 
     def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
-        each = self.arrived(batch, model, questions)
+        each = self._contributed(batch, model, questions)
         return [explanation.replace(values=self.summed(explanation.values)) for explanation in each]
