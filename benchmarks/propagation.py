@@ -11,12 +11,15 @@ processors spent; memory is the peak above what lay there before.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import datetime
-import gc
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -127,9 +130,7 @@ def rows(name: str, batch: int, repeats: int) -> list[str]:
     for composite, (params, make) in COMPOSITES.items():
         theirs = of_zennit(net, name, x, make)
 
-        def ours(composite: str = composite, params: dict[str, object] = params) -> Tensor:
-            return xaipipe.explain(model, x, "lrp", target=TARGET, composite=composite, **params).values
-
+        ours = partial(_ours, model, x, composite, params)
         table.append(_row(name, composite, {"plain": plain(net, x), "ours": ours, "theirs": theirs}, repeats))
         print(table[-1], flush=True)
 
@@ -145,6 +146,7 @@ def rows(name: str, batch: int, repeats: int) -> list[str]:
 
 def _row(name: str, what: str, candidates: dict[str, Callable[[], object]], repeats: int) -> str:
     ours, theirs = (torch.stack(_list(candidates[who]())) for who in ("ours", "theirs"))
+    ours, theirs = ours.detach(), theirs.detach()
     difference = float((ours - theirs).abs().max() / theirs.abs().max())
     assert difference < TOLERANCE, f"{name} {what}: differs by {difference:.1e}"
     best = in_turns(candidates, repeats)
@@ -175,37 +177,37 @@ def _list(values: object) -> list[Tensor]:
 
 
 def memory(name: str, batch: int) -> str:
-    """Peaks of resident memory, each sampled while it runs; on CUDA torch's own count."""
-    net = made(name)
-    model = replace(xaipipe.Model.of(net), weights=WeightCache())
-    x = torch.randn(batch, 3, 224, 224, device=DEVICE)
-    once = _peak(plain(net, x))
-    lines = []
-    for composite, (params, _) in COMPOSITES.items():
-        peak = _peak(lambda c=composite, p=params: xaipipe.explain(model, x, "lrp", target=TARGET, composite=c, **p))
-        lines.append(f"{composite} {peak / once:.2f}")
+    """Peaks above what net and images take, each in a process of its own; on CUDA torch's own count."""
+    once = _peak_elsewhere(name, batch, "plain")
+    lines = [f"{composite} {_peak_elsewhere(name, batch, composite) / once:.2f}" for composite in COMPOSITES]
     return f"{name}: plain {once / 2**20:.0f} MiB; " + ", ".join(lines)
 
 
-def _peak(run: Callable[[], object]) -> float:
-    """After a first run, so that what is kept from one to the next is not counted."""
+def _peak_elsewhere(name: str, batch: int, what: str) -> float:
+    options = ["--device", DEVICE, "--batch", str(batch), "--net", name, "--peak-of", what]
+    done = subprocess.run([sys.executable, __file__, *options], check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def peak(name: str, batch: int, what: str) -> float:
+    """Of the second run of two, so that weights are made already; memory that was freed is given back between them."""
+    net = made(name)
+    model = replace(xaipipe.Model.of(net), weights=WeightCache())
+    x = torch.randn(batch, 3, 224, 224, device=DEVICE)
+    params = COMPOSITES[what][0] if what != "plain" else {}
+    run = plain(net, x) if what == "plain" else partial(_ours, model, x, what, params)
     run()
-    gc.collect()
     if DEVICE == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    return max(_resident_peak(run) for _ in range(3))
-
-
-def _resident_peak(run: Callable[[], object]) -> float:
-    before, highest, done = _resident(), 0.0, threading.Event()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    before, highest, done = _resident(), [0.0], threading.Event()
 
     def watch() -> None:
-        nonlocal highest
         while not done.is_set():
-            highest = max(highest, _resident())
+            highest[0] = max(highest[0], _resident())
             time.sleep(1e-3)
 
     watcher = threading.Thread(target=watch)
@@ -213,7 +215,11 @@ def _resident_peak(run: Callable[[], object]) -> float:
     run()
     done.set()
     watcher.join()
-    return highest - before
+    return highest[0] - before
+
+
+def _ours(model: xaipipe.Model, x: Tensor, composite: str, params: dict[str, object]) -> Tensor:
+    return xaipipe.explain(model, x, "lrp", target=TARGET, composite=composite, **params).values
 
 
 def _resident() -> float:
@@ -228,8 +234,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--net", nargs="+", default=["resnet50", "vgg16"])
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     DEVICE = arguments.device
+    if arguments.peak_of:
+        print(peak(arguments.net[0], arguments.batch, arguments.peak_of))
+        return
     lines = [f"# Backward methods, batch {arguments.batch}", ""]
     lines += [f"{machine(DEVICE)}, {datetime.date.today().isoformat()}", "", HEADER]
     print("\n".join(lines))

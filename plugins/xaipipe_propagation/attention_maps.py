@@ -115,7 +115,7 @@ def asked_noting(model: Model, pixels: Tensor, questions: Sequence[Question], ru
         for selection in selections:
             require_differentiable(selection, model.source)
     run.captured.require_unchanged()
-    return Asked(selections, not run.is_one_by_one, model.source)
+    return Asked(selections, not run.saw_foreign, model.source)
 
 
 def between_tokens(seen: Sequence[Seen]) -> list[Seen]:

@@ -5,26 +5,29 @@ A method is a `BackwardExplainer` with a table of rules; an operator of one's ow
 
 from xaipipe.propagation.books import Books
 from xaipipe.propagation.calls import Call
-from xaipipe.propagation.explainer import BackwardExplainer
+from xaipipe.propagation.explainer import BackwardExplainer, RuledExplainer
 from xaipipe.propagation.gradient import Gradient, gradient_with
 from xaipipe.propagation.operation import Operation, sum_to
 from xaipipe.propagation.operators import register
 from xaipipe.propagation.passes import Pulled, Where, pull_back
 from xaipipe.propagation.references import Reference, References, reference_for, references_for
-from xaipipe.propagation.rules import Rule, Rules, RuleTable
+from xaipipe.propagation.rules import IN_PARTS, InParts, Rule, Rules, RuleTable
 from xaipipe.propagation.weighted import Weighted
 
 __all__ = [
+    "IN_PARTS",
     "BackwardExplainer",
     "Books",
     "Call",
     "Gradient",
+    "InParts",
     "Operation",
     "Pulled",
     "Reference",
     "References",
     "Rule",
     "RuleTable",
+    "RuledExplainer",
     "Rules",
     "Weighted",
     "Where",

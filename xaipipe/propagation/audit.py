@@ -15,7 +15,7 @@ from xaipipe.propagation.marks import merged
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators.described import Described, Route
 from xaipipe.propagation.operators.elementwise import described
-from xaipipe.propagation.rules import Rule, Rules
+from xaipipe.propagation.rules import InParts, Rule, Rules
 
 _ROUTE = "route"
 
@@ -35,8 +35,10 @@ class Audit:
     def strict(self) -> bool:
         return self.rules.strict
 
-    def rule_for(self, op: Operation) -> Rule:
+    def rule_for(self, op: Operation) -> Rule | InParts:
         rule = None if op.kind == _ROUTE else self.rules.rule_for(op)
+        if isinstance(rule, InParts):
+            return rule
         return _Audited(rule or Gradient(), self.precisions)
 
     def of_route(self, call: Call, route: Route) -> Described | Route:

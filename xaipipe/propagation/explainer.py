@@ -13,14 +13,15 @@ from xaipipe.models.targets import Question
 from xaipipe.propagation.passes import Pulled, Start, Where, pull_back
 from xaipipe.propagation.rules import Rules
 from xaipipe.shares import SummedExplainer
+from xaipipe.stages import Explainer
 from xaipipe.types import Batch, Explanation, Grid
 
 
-class BackwardExplainer(SummedExplainer):
+class RuledExplainer(Explainer):
     """A method that is a table of rules. All its questions are answered by one forward pass.
 
     `rules` says what happens at operators, `start` what begins at the output, and `at_pixels` what is made of what
-    arrives. What arrives has to be a sum over the network's cells for exact runs on slides; `summed` may do the rest.
+    arrives. Where that is a sum over the network's cells, the method is a `BackwardExplainer`.
     """
 
     start: ClassVar[Start] = "gradient"
@@ -35,17 +36,17 @@ class BackwardExplainer(SummedExplainer):
     def diagnostics(self, pulled: Pulled) -> Mapping[str, Any]:
         return {}
 
-    def contributions(self, batch: Batch, model: Model) -> Explanation:
-        return self._contributed(batch, model, (self.params.question,))[0]
-
-    def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
-        each = self._contributed(batch, model, questions)
-        return [explanation.replace(values=self.summed(explanation.values)) for explanation in each]
-
     def where(self) -> Where:
         return Where()
 
-    def _contributed(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        return self.arrived(batch, model, (self.params.question,))[0]
+
+    def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        return self.arrived(batch, model, questions)
+
+    def arrived(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        """What arrives for each question."""
         every = pull_back(model, batch.pixels, questions, self.rules(batch, model), self.start, self.where())
         return [self._explanation(batch, pulled) for pulled in every]
 
@@ -59,3 +60,17 @@ class BackwardExplainer(SummedExplainer):
             diagnostics={**pulled.selection.asked, **self.diagnostics(pulled)},
             tiles=batch.tiles,
         )
+
+
+class BackwardExplainer(SummedExplainer, RuledExplainer):
+    """Rules that are linear in what arrives: what cells hand back adds up, so that exact runs on slides can be had.
+
+    What is not linear is done by `summed`, with the sum.
+    """
+
+    def contributions(self, batch: Batch, model: Model) -> Explanation:
+        return self.arrived(batch, model, (self.params.question,))[0]
+
+    def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        each = self.arrived(batch, model, questions)
+        return [explanation.replace(values=self.summed(explanation.values)) for explanation in each]

@@ -26,7 +26,7 @@ from xaipipe.propagation.names import RESHAPING, Spelling, spelling
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators import Decomposed, Described, Route, Surroundings, describer_of
 from xaipipe.propagation.positions import laid_out_like
-from xaipipe.propagation.rules import Rules
+from xaipipe.propagation.rules import InParts, Rules
 from xaipipe.propagation.since_input import since_input
 from xaipipe.propagation.unknown import foreign, overwritten, reshaped, unknown_operator
 from xaipipe.propagation.values import Values
@@ -71,6 +71,8 @@ class Interception(TorchFunctionMode):
         self.captured = Captured()
         self.sinks: list[Sink] = []
         self.saw_foreign = False
+        self.undescribed: list[str] = []
+        """Operators that nobody has described, and whose gradient was taken."""
 
     # -- marks ------------------------------------------------------------------------------------
 
@@ -174,8 +176,10 @@ class Interception(TorchFunctionMode):
             result, mark = self._ruled(call, found), found.mark
         else:
             result = call.function(*call.args, **call.kwargs)
-            if found is None and self._rules.strict and any(t.requires_grad for t in _tensors(result)):
-                raise unknown_operator(call)
+            if found is None and any(t.requires_grad for t in _tensors(result)):
+                if self._rules.strict:
+                    raise unknown_operator(call)
+                self.undescribed.append(f"{call.name} in layer '{call.layer}'" if call.layer else call.name)
             mark = _moved(call, found)
         self._note(call, result, since_input(call, found, result, mark))
         return result
@@ -191,6 +195,10 @@ class Interception(TorchFunctionMode):
         rule = self._rules.rule_for(found.operation) if torch.is_grad_enabled() else None
         if rule is None:
             return call.function(*call.args, **call.kwargs)
+        if isinstance(rule, InParts):
+            assert found.operation.parts is not None
+            with self:
+                return found.operation.parts(*found.operands)
         self.captured.keep(call)
         amounts = None
         if rule.absorbs:
@@ -203,7 +211,7 @@ class Interception(TorchFunctionMode):
         through = call.marks[0].through
         if through is not None and found.operands[0] is not call.operands[0]:  # folded: the channels were not met
             result = OnlyChannels.apply(result, list(through))  # type: ignore[no-untyped-call]
-        return result
+        return result if found.finish is None else found.finish(result)
 
     def _note(self, call: Call, result: Any, mark: Mark) -> None:
         """Mark what an operator made, and remember what it made views of."""

@@ -26,13 +26,15 @@ class Operation:
 
     kind: str
     name: str
-    """torch's own name of the operator."""
+    """torch's own name of the operator; a ReLU is `relu` however it is spelt, and `relu6` with whatever ceiling."""
     run: Callable[..., Tensor]
     """The operator as a function of its operands."""
     layer: str = ""
     """Dotted name of the innermost module that ran it."""
     linearised: Callable[..., Tensor] | None = None
     """For what is linear once something is held: statistics of a norm, say. A function of the operands."""
+    parts: Callable[..., Tensor] | None = None
+    """For norms and spreads: the same, written in operators that are simpler. A function of the operands."""
     nonnegative: tuple[bool, ...] = ()
     """Which operands are known to be nowhere negative."""
     gates: tuple[int, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -95,11 +96,13 @@ def pull_back(
         last = first + chunk >= len(questions)
         ends = run.sinks[run.ended :]
         try:
-            pulled += _pulled(some, [beginning(one, start, model.source) for one in some], at, ends, not last)
-        except RuntimeError as error:
-            if len(some) > 1 and not is_out_of_memory(error):
-                return _one_by_one(model, pixels, questions, rules, start, where)
-            raise _failed(error, model.source) from error
+            with going_back(model.source):
+                begins = [beginning(one, start, model.source) for one in some]
+                pulled += pulled_from(some, begins, at, ends, not last)
+        except BackwardError:
+            if len(some) == 1:
+                raise
+            return _one_by_one(model, pixels, questions, rules, start, where)
     return pulled
 
 
@@ -126,7 +129,7 @@ def _as_probability(gradient: Tensor) -> Tensor:
     return positive / torch.where(totals > 0, totals, 1).reshape(-1, *[1] * (gradient.ndim - 1))
 
 
-def _pulled(
+def pulled_from(
     selections: Sequence[Selection], begins: Sequence[Tensor], at: Tensor, sinks: Sequence[Sink], keep: bool
 ) -> Iterator[Pulled]:
     ends = [at, *(sink.amounts for sink in sinks)]
@@ -144,16 +147,24 @@ def _pulled(
         yield Pulled(values.detach(), known, begun.reshape(len(begun), -1).sum(dim=1), absorbed)
 
 
-def _failed(error: RuntimeError, source: str) -> Exception:
+class BackwardError(InputError):
+    """torch did not get back through the model."""
+
+
+@contextmanager
+def going_back(source: str) -> Iterator[None]:
     """What torch says on the way back, in our words; running out of memory is nobody's fault."""
-    if isinstance(error, XaipipeError) or is_out_of_memory(error):
-        return error
-    return InputError(
-        "the way back through the model failed",
-        got=f"{type(error).__name__}: {error}",
-        where=source,
-        hint="look for operators without a derivative, and for tensors that are changed in place behind torch's back",
-    )
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, XaipipeError) or is_out_of_memory(error):
+            raise
+        raise BackwardError(
+            "the way back through the model failed",
+            got=f"{type(error).__name__}: {error}",
+            where=source,
+            hint="look for operators without a derivative, and for tensors changed in place behind torch's back",
+        ) from error
 
 
 class ForwardPass:
@@ -173,6 +184,11 @@ class ForwardPass:
             self._layers.require(name)
 
     @property
+    def undescribed(self) -> Sequence[str]:
+        """Operators without a description, whose gradient was taken."""
+        return self._mode.undescribed
+
+    @property
     def saw_foreign(self) -> bool:
         return self._mode.saw_foreign
 
@@ -183,6 +199,15 @@ class ForwardPass:
                 answer = mapped(self._mode.current, call(pixels))
             self._require_run()
             return answer
+        finally:
+            self._mode.forget()
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Inside, scores are taken of the outputs under the rules of the pass."""
+        try:
+            with self._mode:
+                yield
         finally:
             self._mode.forget()
 

@@ -38,6 +38,13 @@ class Rule(ABC):
         return
 
 
+class InParts:
+    """In the place of a rule: the operator is run as its `parts`, each of which gets a rule of its own."""
+
+
+IN_PARTS = InParts()
+
+
 class Rules(Protocol):
     """Which rule an operator gets."""
 
@@ -45,7 +52,7 @@ class Rules(Protocol):
     def strict(self) -> bool:
         """Whether an operator that nobody has described is refused; its gradient is taken where not."""
 
-    def rule_for(self, op: Operation) -> Rule | None:
+    def rule_for(self, op: Operation) -> Rule | InParts | None:
         """The rule; None for the gradient."""
 
 

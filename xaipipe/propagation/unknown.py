@@ -6,6 +6,7 @@ from torch import Tensor
 
 from xaipipe.errors import InputError
 from xaipipe.propagation.calls import Call
+from xaipipe.propagation.operation import Operation
 
 _HINT = (
     "tell rules what it is, such as xaipipe.propagation.register('NAME', kind='activation'), see docs/plugins.md; "
@@ -23,6 +24,16 @@ def unknown_operator(call: Call) -> UnknownOperatorError:
         got=f"{call.name}, {len(call.operands)} operands that depend on the input",
         where=_where(call.layer),
         hint=_HINT.replace("NAME", call.name),
+    )
+
+
+def operator_without_rule(op: Operation) -> UnknownOperatorError:
+    """One that was described, but as something that the method knows no rule for."""
+    return UnknownOperatorError(
+        "this method has no rule for an operator of the model",
+        got=f"{op.name}, of the kind '{op.kind}'",
+        where=f"layer '{op.layer}'" if op.layer else "the model's own forward",
+        hint=_HINT.replace("NAME", op.name),
     )
 
 

@@ -24,6 +24,8 @@ class Described:
     """Of the operation, in its order."""
     ready: Callable[[], Tensor] | None = None
     """Makes the result, where the operation itself would take longer, or round in another way."""
+    finish: Callable[[Tensor], Any] | None = None
+    """What the model gets, where that is more than the result."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -44,14 +44,32 @@ def activation(call: Call, _: Surroundings) -> Described | None:
         gate=max(before.gate, _SQUASHES.get(call.name, 0)),
         behind=before.behind,
     )
-    return described("activation", call, mark)
+    return described("activation", call, mark, name=_spelt_alike(call))
+
+
+def _spelt_alike(call: Call) -> str:
+    """One name for a ReLU however it is spelt, and for one with a ceiling."""
+    if call.name == "threshold":
+        return "relu" if (call.get(1, "threshold"), call.get(2, "value")) == (0, 0) else call.name
+    if call.name in ("maximum", "max"):
+        constant = call.args[0] if call.depends(1, "other") else call.get(1, "other")
+        (x,) = call.operands
+        widens = torch.broadcast_shapes(constant.shape, x.shape) != x.shape  # type: ignore[no-untyped-call]
+        return call.name if widens or bool(constant.any()) else "relu"
+    if call.name not in _LOWEST:
+        return call.name
+    low = call.get(*_LOWEST[call.name])
+    if low is None or (bool(low.any()) if isinstance(low, Tensor) else low != 0):
+        return call.name
+    has_ceiling = call.name == "hardtanh" or (call.name == "clamp" and call.get(2, "max") is not None)
+    return "relu6" if has_ceiling else "relu"
 
 
 def described(kind: str, call: Call, mark: Mark, run: Callable[..., Tensor] | None = None, **more: Any) -> Described:
     """An operation on the call's operands."""
     operation = Operation(
         kind=kind,
-        name=call.name,
+        name=more.pop("name", call.name),
         run=run or call.again(),
         layer=call.layer,
         nonnegative=tuple(m.nonnegative for m in call.marks),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xaipipe.propagation.calls import Call
@@ -15,13 +16,22 @@ from xaipipe.propagation.operators.described import Described, Describer, Surrou
 from xaipipe.propagation.operators.elementwise import described
 from xaipipe.propagation.weights import Folding, norm_as_affine
 
+Hold = Callable[[Tensor], Tensor]
+"""What is done with the input where statistics are taken of it: detached, they are held; as it is, they are not."""
 
-def held(call: Call, linear: Callable[[Tensor], Tensor]) -> Described | None:
-    """A norm as the linear function that it is for the statistics which this input has."""
+
+def held(call: Call, formula: Callable[[Tensor, Hold], Tensor]) -> Described | None:
+    """A norm as the linear function that it is for the statistics which this input has, and in its parts."""
     if len(call.operands) != 1 or not call.depends(0, "input"):
         return None
     (mark,) = call.marks
-    return described("norm", call, mark.passed_on(False), linearised=linear)
+    return described(
+        "norm",
+        call,
+        mark.passed_on(False),
+        linearised=lambda x: formula(x, torch.detach),
+        parts=lambda x: formula(x, lambda x: x),
+    )
 
 
 def _layer_norm(call: Call, _: Surroundings) -> Described | None:
@@ -29,25 +39,23 @@ def _layer_norm(call: Call, _: Surroundings) -> Described | None:
     eps = call.get(4, "eps", 1e-5)
     dims = tuple(range(-len(shape), 0))
 
-    def linear(x: Tensor) -> Tensor:
+    def formula(x: Tensor, hold: Hold) -> Tensor:
         wide = x.float() if x.dtype in (torch.half, torch.bfloat16) else x
-        spread = (wide.detach().var(dim=dims, keepdim=True, unbiased=False) + eps).rsqrt()
-        centred = ((wide - wide.mean(dim=dims, keepdim=True)) * spread).to(x.dtype)
-        return _affine(centred, weight, bias)
+        return _affine(_standardised(wide, dims, eps, hold).to(x.dtype), weight, bias)
 
-    return held(call, linear)
+    return held(call, formula)
 
 
 def _rms_norm(call: Call, _: Surroundings) -> Described | None:
     shape, weight, eps = call.get(1, "normalized_shape"), call.get(2, "weight"), call.get(3, "eps")
     dims = tuple(range(-len(shape), 0))
 
-    def linear(x: Tensor) -> Tensor:
+    def formula(x: Tensor, hold: Hold) -> Tensor:
         floor = torch.finfo(x.dtype).eps if eps is None else eps
-        scaled = x * (x.detach().square().mean(dim=dims, keepdim=True) + floor).rsqrt()
+        scaled = x * (hold(x).square().mean(dim=dims, keepdim=True) + floor).rsqrt()
         return _affine(scaled, weight, None)
 
-    return held(call, linear)
+    return held(call, formula)
 
 
 def _group_norm(call: Call, _: Surroundings) -> Described | None:
@@ -70,15 +78,19 @@ def _statistics_and_weights(call: Call) -> Folding:
     return mean, variance, weight, bias, call.get(7, "eps", 1e-5)
 
 
-def _grouped(groups: int | None, weight: Tensor | None, bias: Tensor | None, eps: float) -> Callable[[Tensor], Tensor]:
-    def linear(x: Tensor) -> Tensor:
+def _grouped(
+    groups: int | None, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Callable[[Tensor, Hold], Tensor]:
+    def formula(x: Tensor, hold: Hold) -> Tensor:
         grouped = x.reshape(len(x), groups or x.shape[1], -1)
-        spread = (grouped.detach().var(dim=2, keepdim=True, unbiased=False) + eps).rsqrt()
-        centred = ((grouped - grouped.mean(dim=2, keepdim=True)) * spread).reshape(x.shape)
-        shape = (1, -1, *[1] * (x.ndim - 2))
-        return _affine(centred, *(None if t is None else t.reshape(shape) for t in (weight, bias)))
+        return _per_channel(_standardised(grouped, (2,), eps, hold).reshape(x.shape), weight, bias)
 
-    return linear
+    return formula
+
+
+def _standardised(x: Tensor, dims: tuple[int, ...], eps: float, hold: Hold) -> Tensor:
+    centred = x - x.mean(dim=dims, keepdim=True)
+    return centred * (hold(centred).square().mean(dim=dims, keepdim=True) + eps).rsqrt()
 
 
 def _batch_norm(call: Call, _: Surroundings) -> Described | None:
@@ -92,14 +104,10 @@ def _batch_norm(call: Call, _: Surroundings) -> Described | None:
 
 
 def _by_batch(call: Call, weight: Tensor | None, bias: Tensor | None, eps: float) -> Described | None:
-    def linear(x: Tensor) -> Tensor:
-        dims = (0, *range(2, x.ndim))
-        spread = (x.detach().var(dim=dims, keepdim=True, unbiased=False) + eps).rsqrt()
-        shape = (1, -1, *[1] * (x.ndim - 2))
-        centred = (x - x.mean(dim=dims, keepdim=True)) * spread
-        return _affine(centred, *(None if t is None else t.reshape(shape) for t in (weight, bias)))
+    def formula(x: Tensor, hold: Hold) -> Tensor:
+        return _per_channel(_standardised(x, (0, *range(2, x.ndim)), eps, hold), weight, bias)
 
-    return held(call, linear)
+    return held(call, formula)
 
 
 def _folded(call: Call, norm: Folding) -> Described | None:
@@ -127,6 +135,11 @@ def _affine_per_channel(call: Call, norm: Folding) -> Described:
     return replace(found, ready=partial(call.function, *call.args, **call.kwargs))
 
 
+def _per_channel(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    return _affine(x, *(None if t is None else t.reshape(shape) for t in (weight, bias)))
+
+
 def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     scaled = x if weight is None else x * weight
     return scaled if bias is None else scaled + bias
@@ -135,24 +148,25 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 def _normalize(call: Call, _: Surroundings) -> Described | None:
     p, dim, eps = call.get(1, "p", 2.0), call.get(2, "dim", 1), call.get(3, "eps", 1e-12)
 
-    def linear(x: Tensor) -> Tensor:
-        length = x.detach().norm(p, dim, keepdim=True).clamp_min(eps)
-        normalised: Tensor = x / length
+    def formula(x: Tensor, hold: Hold) -> Tensor:
+        normalised: Tensor = x / hold(x).norm(p, dim, keepdim=True).clamp_min(eps)
         return normalised
 
-    return held(call, linear)
+    return held(call, formula)
 
 
 def _local_response_norm(call: Call, _: Surroundings) -> Described | None:
-    run = call.again()
+    size, alpha = call.get(1, "size"), call.get(2, "alpha", 1e-4)
+    beta, k = call.get(3, "beta", 0.75), call.get(4, "k", 1.0)
 
-    def linear(x: Tensor) -> Tensor:
-        constant = x.detach()
-        tiny = torch.finfo(x.dtype).tiny
-        factor: Tensor = run(constant) / torch.where(constant.abs() < tiny, tiny, constant)
-        return x * factor
+    def formula(x: Tensor, hold: Hold) -> Tensor:
+        squares = hold(x).square().reshape(len(x), 1, x.shape[1], -1)
+        before, behind = size // 2, (size - 1) // 2
+        around = F.avg_pool2d(F.pad(squares, (0, 0, before, behind)), (size, 1), stride=1).reshape(x.shape)
+        scaled: Tensor = x * (around * alpha + k).pow(-beta)
+        return scaled
 
-    return held(call, linear)
+    return held(call, formula)
 
 
 NORMS: dict[str, Describer] = {

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from xaipipe.propagation.calls import Call
-from xaipipe.propagation.marks import merged
-from xaipipe.propagation.operators.described import Described, Describer, Route, Surroundings
+from xaipipe.propagation.marks import Mark, merged
+from xaipipe.propagation.operators.described import Described, Describer, Surroundings
 from xaipipe.propagation.operators.elementwise import described, larger
 
 _AVERAGES = (
@@ -28,14 +34,27 @@ def _average(call: Call, _: Surroundings) -> Described | None:
     return described("average", call, mark.passed_on(mark.nonnegative and positive, mark.gate))
 
 
-def _largest(call: Call, surroundings: Surroundings) -> Described | Route | None:
+def _largest(call: Call, surroundings: Surroundings) -> Described | None:
     mark = merged(call.marks)
     if call.name in ("max", "min") and isinstance(call.get(1, "other"), Tensor):
         return larger(call, surroundings)
+    after = mark.passed_on(mark.nonnegative, mark.gate)
     with_places = call.name in ("max", "min") and (len(call.args) > 1 or "dim" in call.kwargs)
     if with_places or call.get(6, "return_indices", False):
-        return Route(mark.nonnegative)
-    return described("max", call, mark.passed_on(mark.nonnegative, mark.gate))
+        return _with_places(call, after)
+    return described("max", call, after)
+
+
+def _with_places(call: Call, after: Mark) -> Described:
+    """Of what the model gets, only the values are the operator's output; where they come from is told beside them."""
+    run, operands = call.again(), call.operands
+
+    def finish(values: Tensor) -> Any:
+        with torch.no_grad():
+            _, places = answer = run(*operands)
+        return type(answer)((values, places))
+
+    return replace(described("max", call, after, run=lambda x: run(x)[0]), finish=finish)
 
 
 def _statistic(call: Call, _: Surroundings) -> Described | None:
@@ -43,9 +62,39 @@ def _statistic(call: Call, _: Surroundings) -> Described | None:
     if len(call.operands) != 1:
         return None
     (mark,) = call.marks
-    return described("statistic", call, mark.passed_on(True, _STATISTIC))
+    return described("statistic", call, mark.passed_on(True, _STATISTIC), parts=_PARTS.get(call.name, _length)(call))
 
 
+def _root(call: Call) -> Callable[..., Tensor]:
+    """A standard deviation as the root of the variance."""
+    args, kwargs = call.args[1:], {name: value for name, value in call.kwargs.items() if name != "input"}
+
+    def parts(x: Tensor) -> Tensor:
+        variance: Tensor = torch.var(x, *args, **kwargs)
+        return variance.sqrt()
+
+    return parts
+
+
+def _length(call: Call) -> Callable[..., Tensor] | None:
+    """A vector's norm as the root of a sum of powers; nothing for norms of matrices, and for maxima."""
+    p = call.get(1, "ord" if "linalg" in call.name or call.name == "vector_norm" else "p", 2)
+    dim, keep = call.get(2, "dim"), call.get(3, "keepdim", False)
+    matrix = call.name == "linalg_norm" and (len(dim) if isinstance(dim, tuple | list) else call.operands[0].ndim) == 2
+    p = 2 if p is None or p == "fro" else p
+    if isinstance(p, str) or not 1 <= p < math.inf or (matrix and call.get(1, "ord") is not None):
+        return None
+
+    def parts(x: Tensor) -> Tensor:
+        powers = x.square() if p == 2 else x.abs().pow(p)
+        total = powers.sum() if dim is None else powers.sum(dim=dim, keepdim=keep)
+        return total.sqrt() if p == 2 else total.pow(1 / p)
+
+    return parts
+
+
+_PARTS: dict[str, Callable[[Call], Callable[..., Tensor] | None]] = {"std": _root, "var": lambda _: None}
+"""Of statistics that are no norm; a variance is as simple as it gets."""
 _STATISTIC = 3
 
 POOLING: dict[str, Describer] = {

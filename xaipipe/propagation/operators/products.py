@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from xaipipe.propagation.calls import Call
 from xaipipe.propagation.marks import Mark, merged
 from xaipipe.propagation.operators.described import Decomposed, Described, Describer, Surroundings
@@ -44,8 +46,21 @@ def _product_and_sum(call: Call, surroundings: Surroundings) -> Decomposed:
     return Decomposed(run)
 
 
+def _cosine(call: Call, _: Surroundings) -> Decomposed:
+    """Of two vectors, or of many at once."""
+    first, second = call.get(0, "x1"), call.get(1, "x2")
+    dim, eps = call.get(2, "dim", 1), call.get(3, "eps", 1e-8)
+
+    def run() -> object:
+        lengths = [x.norm(dim=dim).clamp_min(eps) for x in torch.broadcast_tensors(first, second)]  # type: ignore[no-untyped-call]
+        return (first * second).sum(dim=dim) / lengths[0] / lengths[1]
+
+    return Decomposed(run)
+
+
 PRODUCTS: dict[str, Describer] = {
     **dict.fromkeys(("matmul", "rmatmul", "bmm", "mm", "mv", "einsum", "tensordot", "inner"), _product),
     **dict.fromkeys(("addmm", "baddbmm"), _product_and_sum),
+    "cosine_similarity": _cosine,
     **dict.fromkeys(("softmax", "log_softmax"), _softmax),
 }

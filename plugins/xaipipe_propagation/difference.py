@@ -1,0 +1,94 @@
+"""The difference of two scores over the pixels: its map, summed over references, and whether it is all there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from xaipipe import Batch, Explanation, Grid
+from xaipipe.errors import ExplanationWarning
+from xaipipe.models.targets import Selection
+from xaipipe_propagation.compared import Compared
+
+_SHARE = 0.01
+"""Of the difference, which may be missing."""
+_ROUNDINGS = 64
+"""How many roundings of everything that was added up may be missing."""
+_CANCELLING = 1e4
+"""Contributions that are larger than this many times the scores cancel each other, and with them what they say."""
+
+
+class Difference:
+    """Contributions to one question's scores; of several references, the mean."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch, self._images = batch, len(batch.pixels)
+        wide = torch.promote_types(batch.pixels.dtype, torch.float32)
+        self._values = torch.zeros_like(batch.pixels, dtype=wide)
+        self._reference_scores = batch.pixels.new_zeros(self._images, dtype=torch.float64)
+        self._references = 0
+        self._selection: Selection | None = None
+
+    def add(self, found: Compared, references: Tensor) -> None:
+        """All images with one reference each, then with another, and so on: [R · N, …]."""
+        times = len(references) // self._images
+        multipliers, references = (part.unflatten(0, (times, -1)) for part in (found.multipliers, references))
+        self._values += (multipliers * (self._batch.pixels - references)).sum(dim=0)
+        self._reference_scores += found.reference_scores.double().unflatten(0, (times, -1)).sum(dim=0)
+        self._references += times
+        self._selection = found.selection
+
+    def explanation(self, said: dict[str, object], by_gradient: Iterable[str]) -> Explanation:
+        selection, pixels = self._selection, self._batch.pixels
+        assert selection is not None
+        values = self._values / self._references
+        scores, reference_scores = selection.scores.detach()[: self._images], self._reference_scores / self._references
+        gaps = scores.double() - reference_scores - values.double().sum(dim=(1, 2, 3))
+        asked = {
+            name: value[: self._images] if isinstance(value, list) else value for name, value in selection.asked.items()
+        }
+        explanation = Explanation(
+            values=values.to(pixels.dtype),
+            grid=Grid(),
+            targets=selection.targets[: self._images],
+            scores=scores,
+            input_size=(int(pixels.shape[2]), int(pixels.shape[3])),
+            diagnostics={
+                **asked,
+                **said,
+                "references": self._references,
+                "reference_scores": reference_scores.tolist(),
+                "gap": gaps.tolist(),
+                **({"by_gradient": list(by_gradient)} if by_gradient else {}),
+            },
+            tiles=self._batch.tiles,
+        )
+        self._warn(explanation, gaps, scores.double() - reference_scores, reference_scores)
+        return explanation
+
+    def _warn(self, explanation: Explanation, gaps: Tensor, differences: Tensor, reference_scores: Tensor) -> None:
+        """Of the image whose gap exceeds its bound the most."""
+        scores = explanation.scores.double().abs() + reference_scores.abs()
+        handed_out = explanation.values.double().abs().sum(dim=(1, 2, 3))
+        size = scores + torch.minimum(handed_out, _CANCELLING * scores)
+        bounds = _SHARE * differences.abs() + _ROUNDINGS * torch.finfo(explanation.values.dtype).eps * size
+        over = (gaps.abs() - bounds).tolist()
+        worst = max(range(len(over)), key=over.__getitem__)
+        if over[worst] <= 0:
+            return
+        image = str(self._batch.tiles[worst]) if self._batch.tiles else f"image {worst}"
+        if by_gradient := explanation.diagnostics.get("by_gradient"):
+            blame = f"taken by their gradient: {', '.join(by_gradient)}"
+        elif bool(handed_out[worst] > _CANCELLING * scores[worst]):
+            blame = f"contributions of {float(handed_out[worst]):.1g} cancel: choose another reference, or float64"
+        else:
+            blame = "the model chooses by value somewhere (where, sort, topk, a mask), which is not followed"
+        warnings.warn(
+            f"deeplift: the map of {image}, target {explanation.targets[worst]}, does not sum to the difference of the "
+            f"scores, {float(differences[worst]):.3g}: {float(gaps[worst]):.2g} is missing; {blame}",
+            ExplanationWarning,
+            stacklevel=2,
+        )
