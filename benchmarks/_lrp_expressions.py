@@ -27,6 +27,8 @@ class Case:
     expressions: dict[str, Callable[..., Results]]
     tolerance: float = 0.0
     """Relative, where the expression is not the same operations one by one."""
+    compiled: bool = True
+    """Whether the expressions are something that torch can compile."""
 
     @property
     def bytes(self) -> int:
@@ -102,46 +104,52 @@ ELEMENTWISE: dict[str, tuple[int, Callable[..., Results], dict[str, Callable[...
 }
 
 
+def dot(s: Tensor, z: Tensor) -> Tensor:
+    return torch.einsum("...nl,nl->...n", s, z)
+
+
 KEPT_EPS = 0.25
 """So large that what is kept is no rounding error of what is shared out, and sums can be compared."""
 PLAIN: dict[str, tuple[Callable[..., Results], Callable[..., Results], Callable[..., Tensor]]] = {
     "stabilised_divide": (
         ours(ops.stabilised_divide, KEPT_EPS),
         ours(ops.stabilised_divide_and_kept, KEPT_EPS, 1),
-        lambda r, z, s: r - z * s,
+        lambda r, z, s: r.sum(-1) - dot(s, z),
     ),
     "alpha_beta_shares": (
         ours(ops.alpha_beta_shares, ALPHA, BETA, KEPT_EPS),
         ours(ops.alpha_beta_shares_and_kept, ALPHA, BETA, KEPT_EPS, 1),
-        lambda r, z, z_plus, s_plus, s_minus: r - (z_plus * s_plus - (z - z_plus).clamp(max=0) * s_minus),
+        lambda r, z, z_plus, s_plus, s_minus: r.sum(-1) - dot(s_plus, z_plus) + dot(s_minus, (z - z_plus).clamp(max=0)),
     ),
     "gamma_shares": (
         ours(ops.gamma_shares, GAMMA, KEPT_EPS),
         ours(ops.gamma_shares_and_kept, GAMMA, KEPT_EPS, 1),
-        lambda r, z, z_plus, s_w, s_plus: r - (z * s_w + z_plus * s_plus),
+        lambda r, z, z_plus, s_w, s_plus: r.sum(-1) - dot(s_w, z) - dot(s_plus, z_plus),
     ),
     "residual_shares": (
         ours(ops.residual_shares, KEPT_EPS),
         ours(ops.residual_shares_and_kept, KEPT_EPS, 1),
-        lambda r, a, b, r_a, r_b: r - (r_a + r_b),
+        lambda r, a, b, r_a, r_b: r.sum(-1) - r_a.sum(-1) - r_b.sum(-1),
     ),
 }
 
 
 def kept_cases(size: int, targets: int, device: str) -> Iterator[Case]:
-    """Beside the op without the sums, and the op with sums that torch takes afterwards."""
+    """Beside the op without the sums, and the op with sums that torch takes afterwards. For one image."""
     for case in elementwise_cases(size, targets, device):
         if case.name in PLAIN:
-            plain, kept, elements = PLAIN[case.name]
-            tensors = tuple(tensor.unsqueeze(tensor.dim() - 1) for tensor in case.tensors)  # one image
-            expressions = {"the op without the sums": plain, "the op, then torch": _then_sums(plain, elements)}
-            yield Case(f"{case.name}_and_kept", case.size, tensors, kept, expressions, tolerance=1e-3)
+            plain, kept, sums = PLAIN[case.name]
+            relevance, *activations = (tensor.unsqueeze(tensor.dim() - 1) for tensor in case.tensors)
+            expressions = {"the op without the sums": plain, "the op, then torch's sums": _then(plain, sums)}
+            tensors = (relevance.abs(), *activations)
+            name = f"{case.name}_and_kept"
+            yield Case(name, case.size, tensors, kept, expressions, tolerance=1e-3, compiled=False)
 
 
-def _then_sums(plain: Callable[..., Results], elements: Callable[..., Tensor]) -> Callable[..., Results]:
+def _then(plain: Callable[..., Results], sums: Callable[..., Tensor]) -> Callable[..., Results]:
     def run(*tensors: Tensor) -> Results:
         shares = plain(*tensors)
-        return *shares, elements(*tensors, *shares).sum(dim=-1).double()
+        return *shares, sums(*tensors, *shares).double()
 
     return run
 
