@@ -15,9 +15,9 @@ class DeconvNet(RuledExplainer):
     leaky and parametric ReLUs, ELUs, GELU, SiLU, Mish, hardswish and softplus; sigmoid and tanh keep their gradient. A
     ReLU written with a mask, `x * (x > 0)`, is not seen.
 
-    Misleads when: a network has no max-pooling: nothing on the way back then knows the image, and the map is the grid of
-    its strides. When it is asked which class: what it shows comes from the maxima, and hardly depends on the target. It
-    is no contribution, and sums to nothing.
+    Misleads when: a network has no max-pooling: nothing on the way back then knows the image, and the map is the grid
+    of its strides. When it is asked which class: what it shows comes from the maxima, and hardly depends on the target.
+    It is no contribution, and sums to nothing.
 
     Example: `xaipipe.explain(model, x, method="deconvnet", target=281)`
 

@@ -35,7 +35,7 @@ class RelevanceExplainer(BackwardExplainer):
     def require_used(self, rules: Rules) -> None:
         """Refuse rules that no layer of the model asked for, after a pass."""
 
-    def arrived(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+    def _contributed(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
         in_shares = isinstance(model, WholeImage)
         if in_shares and self.params.layer is not None:
             raise UsageError(
