@@ -10,15 +10,22 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+import torch
 
 import xaipipe.testing
-from xaipipe import Registry, hookspecs
+from xaipipe import Model, Registry, hookspecs
+from xaipipe.api import explain_each_with, explain_with
 from xaipipe.cli.main import main
+from xaipipe.models.targets import Question
+from xaipipe.propagation import Gradient, RuleTable, Weighted, pull_back
+from xaipipe.propagation.operation import Kind
+from xaipipe.propagation.operators import OPERATORS
 from xaipipe.running.local import LocalExecutor
 from xaipipe.stages import KINDS
-from xaipipe.testing import random_map
+from xaipipe.testing import SmallCnn, images, random_map
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -70,6 +77,53 @@ def test_methods_do_what_they_say(folder: Path) -> None:
     assert magnitude.values.equal(explanation.values.abs())
     gain = registry.method("postprocess", "gain")(by=2.0).apply(explanation)
     assert gain.values.equal(2 * explanation.values)
+
+
+def test_the_backward_method_is_what_it_says(folder: Path) -> None:
+    registry = Registry(files=["positive_gradient.py"])
+    model, x = SmallCnn().eval(), images(2)
+    got = explain_with(registry, model, x, "positive_gradient", target=1)
+    plain = explain_with(registry, model, x, "saliency", target=1)
+    assert got.values.shape == plain.values.shape
+    assert not torch.equal(got.values, plain.values)
+    several = explain_each_with(registry, model, x, "positive_gradient", [0, 1])
+    torch.testing.assert_close(several[1].values, got.values)
+
+
+def test_the_backward_method_passes_the_contract(folder: Path) -> None:
+    test = "from positive_gradient import PositiveGradient\nfrom xaipipe.testing import ExplainerContract\n\n\n"
+    test += "class TestPositiveGradient(ExplainerContract):\n    method = PositiveGradient\n"
+    (folder / "test_positive_gradient.py").write_text(test, encoding="utf-8")
+    process = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "test_positive_gradient.py"], capture_output=True, text=True, cwd=folder
+    )
+    assert process.returncode == 0, process.stdout
+
+
+def test_the_operator_is_made_known(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OPERATORS, "_table", dict(OPERATORS._table))
+    names: dict[str, Any] = {}
+    exec(compile(FILES["swish.py"], "swish.py", "exec"), names)
+
+    class Swishes(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return names["swish"](x * 2).mean(dim=(2, 3))  # type: ignore[no-any-return]
+
+    x, table = images(2), RuleTable({"activation": Gradient()}, strict=True)
+    (got,) = pull_back(Model.of(Swishes()), x, [Question(0)], table)
+    leaf = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(torch.nn.functional.silu(leaf * 2).mean(dim=(2, 3))[:, 0].sum(), leaf)
+    torch.testing.assert_close(got.values, expected)
+
+
+def test_operations_have_what_is_listed() -> None:
+    text = TEXT.partition("| of an operation | what |")[2].partition("\n\n")[0]
+    members = re.findall(r"`(\w+)[^`]*`(?=[^|]*\|[^|]*\|$)", text, re.MULTILINE)
+    assert {"kind", "layer", "gradient", "pullback", "pull", "nonnegative"} <= set(members)
+    assert all(hasattr(Weighted, member) for member in members)
+    kinds = re.search(r"The kinds are (.*?)\. `gradient_with`", TEXT, re.DOTALL)
+    assert kinds is not None
+    assert tuple(re.findall(r"`(\w+)`", kinds.group(1))) == get_args(Kind)
 
 
 def test_wrapper_names_slow_stages_only(
