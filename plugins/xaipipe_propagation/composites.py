@@ -87,6 +87,13 @@ class _Last(Rule):
     last: Rule
     other: Rule
 
+    @property
+    def skips_idle(self) -> bool:  # type: ignore[override]
+        return self.last.skips_idle and self.other.skips_idle
+
+    def keeps_idle(self, op: Operation) -> bool:
+        return self.last.keeps_idle(op) and self.other.keeps_idle(op)
+
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
     ) -> Sequence[Tensor | None]:

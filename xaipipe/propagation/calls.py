@@ -29,6 +29,8 @@ class Call:
     """The other tensors among the arguments."""
     layer: str = ""
     """Dotted name of the innermost module that is running."""
+    overwrites: bool = False
+    """Whether the model has the result written over the first argument."""
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         """An argument by position or name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,64 +12,93 @@ from torch import Tensor
 from xaipipe.errors import UsageError
 from xaipipe.propagation.books import ABSORBERS, Books
 from xaipipe.propagation.operation import Operation
+from xaipipe.propagation.outputs import Output
 from xaipipe.propagation.rules import Rule
 
-Account = tuple[int, torch.dtype | None]
-"""The number of images, and the type of the tensor whose gradient is what was absorbed, if there is one."""
 Shapes = list[torch.Size]
 """Of the operands."""
 
 
-def ruled(
-    op: Operation,
-    rule: Rule,
-    operands: Sequence[Tensor],
-    images: int,
-    sink: Tensor | None = None,
-    ready: Callable[[], Tensor] | None = None,
-) -> Tensor:
-    """The operator's output (or what `ready` gives, where it is known) with the rule behind it.
+@dataclass(frozen=True, eq=False, slots=True)
+class Derived:
+    """A summand that is not kept, since the sum less the other one is as good where anything arrives."""
 
-    What the rule absorbs arrives as the gradient of `sink` [absorbers, N].
-    """
-    output: Tensor = _Ruled.apply(op, rule, ready, images, sink, *operands)  # type: ignore[no-untyped-call]
-    return output
+    position: int
+    output: Output | None
+    """Of what made it, whose rule looks at it too."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Ruled:
+    """An operation that runs with a rule behind it."""
+
+    op: Operation
+    rule: Rule
+    images: int
+    output: Output | None
+    """Where the output is kept, if anybody looks at it on the way back."""
+    derived: Derived | None = None
+
+    def run(
+        self, operands: Sequence[Tensor], ready: Callable[[], Tensor] | None = None, sink: Tensor | None = None
+    ) -> Tensor:
+        """The operator's output, or what `ready` gives, where it is known.
+
+        What the rule absorbs arrives as the gradient of `sink` [absorbers, N].
+        """
+        output: Tensor = _Ruled.apply(self, ready, sink, *operands)  # type: ignore[no-untyped-call]
+        return output
+
+    def kept_of(self, operands: Sequence[Tensor]) -> Sequence[Tensor]:
+        if not self.rule.keeps_operands:
+            return ()
+        return [x for i, x in enumerate(operands) if self.derived is None or i != self.derived.position]
+
+    def met(self, kept: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor | None]:
+        """Operands and output, as the rule wants them on the way back."""
+        output = None if self.output is None else self.output.take()
+        if self.derived is not None:
+            assert output is not None
+            (other,) = kept
+            derived = output - other
+            if self.derived.output is not None:
+                self.derived.output.hand_in(derived)
+            kept = (derived, other) if self.derived.position == 0 else (other, derived)
+        return kept, output if self.rule.keeps_output else None
 
 
 class _Ruled(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        op: Operation,
-        rule: Rule,
-        ready: Callable[[], Tensor] | None,
-        images: int,
-        sink: Tensor | None,
-        *operands: Tensor,
+        ctx: Any, ruled: Ruled, ready: Callable[[], Tensor] | None, sink: Tensor | None, *operands: Tensor
     ) -> Tensor:
-        output = ready() if ready is not None else op.run(*operands)
+        output = ruled.op.run(*operands) if ready is None else ready()
         if any(output is operand for operand in operands):
             output = output.clone()
-        ctx.op, ctx.rule, ctx.books = op, rule, (images, None if sink is None else sink.dtype)
-        kept = [*(operands if rule.keeps_operands else ()), *((output,) if rule.keeps_output else ())]
-        ctx.save_for_backward(*kept)
+        ctx.ruled, ctx.kind = ruled, None if sink is None else sink.dtype
         ctx.shapes = [operand.shape for operand in operands]
+        ctx.save_for_backward(*ruled.kept_of(operands))
+        if ruled.output is not None:
+            ruled.output.keep(output)
         return output
 
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor) -> Any:
         several = torch._C._are_functorch_transforms_active()  # else the detour costs, and gives nothing
         propagate: Callable[..., Any] = _Propagate.apply if several else _Propagate.forward
-        sink, *parts = propagate(ctx.op, ctx.rule, ctx.books, ctx.shapes, arriving[0], *ctx.saved_tensors)
-        return None, None, None, None, (None if ctx.books[1] is None else sink), *parts
+        operands, output = ctx.ruled.met(ctx.saved_tensors)
+        sink, *parts = propagate(ctx.ruled, ctx.kind, ctx.shapes, arriving[0], output, *operands)
+        return None, None, (None if ctx.kind is None else sink), *parts
 
 
 class _Propagate(torch.autograd.Function):
     """A rule with the targets as an explicit first dimension, whether torch batches over them or not."""
 
     @staticmethod
-    def forward(op: Operation, rule: Rule, account: Account, shapes: Shapes, arriving: Tensor, *saved: Tensor) -> Any:
-        parts = _propagated(op, rule, account, shapes, arriving[None], saved)
+    def forward(
+        ruled: Ruled, kind: torch.dtype | None, shapes: Shapes, arriving: Tensor, output: Tensor | None, *kept: Tensor
+    ) -> Any:
+        parts = _propagated(ruled, kind, shapes, arriving[None], output, kept)
         return tuple(part[0] for part in parts)
 
     @staticmethod
@@ -79,15 +109,15 @@ class _Propagate(torch.autograd.Function):
     def vmap(
         info: Any,
         in_dims: Any,
-        op: Operation,
-        rule: Rule,
-        account: Account,
+        ruled: Ruled,
+        kind: torch.dtype | None,
         shapes: Shapes,
         arriving: Tensor,
-        *saved: Tensor,
+        output: Tensor | None,
+        *kept: Tensor,
     ) -> Any:
-        batched = arriving.movedim(in_dims[4], 0)
-        parts = _propagated(op, rule, account, shapes, batched, saved)
+        batched = arriving.movedim(in_dims[3], 0)
+        parts = _propagated(ruled, kind, shapes, batched, output, kept)
         return parts, (0,) * len(parts)
 
 
@@ -120,23 +150,21 @@ class Overwritten(torch.autograd.Function):
 
 
 def _propagated(
-    op: Operation,
-    rule: Rule,
-    account: Account,
+    ruled: Ruled,
+    kind: torch.dtype | None,
     shapes: Shapes,
     arriving: Tensor,
-    saved: tuple[Tensor, ...],
+    output: Tensor | None,
+    kept: tuple[Tensor, ...],
 ) -> tuple[Tensor, ...]:
-    images, kind = account
-    books = Books(images)
-    operands = saved[: len(shapes)] if rule.keeps_operands else ()
-    output = saved[-1] if rule.keeps_output else None
-    parts = rule.propagate(op, operands, output, arriving, books)
+    """The books as a tensor of that type, if any, and what each operand gets."""
+    books = Books(ruled.images)
+    parts = ruled.rule.propagate(ruled.op, kept, output, arriving, books)
     if len(parts) != len(shapes):
-        raise ValueError(f"the rule for {op} answered for {len(parts)} operands, expected {len(shapes)}")
+        raise ValueError(f"the rule for {ruled.op} answered for {len(parts)} operands, expected {len(shapes)}")
     for part, shape in zip(parts, shapes, strict=True):
         if part is not None and part.shape != (len(arriving), *shape):
-            raise _misshapen(op, part, shape)
+            raise _misshapen(ruled.op, part, shape)
     nothing = arriving.new_zeros(())
     filled = (
         nothing.expand(len(arriving), *shape) if part is None else part

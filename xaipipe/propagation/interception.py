@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,11 +15,9 @@ from xaipipe.errors import UsageError
 from xaipipe.models.weight_cache import WeightCache
 from xaipipe.propagation.audit import Audit
 from xaipipe.propagation.autocast import CASTED, as_now, autocasting, cast_and_run
-from xaipipe.propagation.books import ABSORBERS
 from xaipipe.propagation.calls import Call, Slot, slots_of, with_tensors
-from xaipipe.propagation.captured import Captured
 from xaipipe.propagation.checkpoints import Checkpoints
-from xaipipe.propagation.function import OnlyChannels, Overwritten, ruled
+from xaipipe.propagation.function import OnlyChannels, Overwritten
 from xaipipe.propagation.graph import is_rerun, reaches, reads
 from xaipipe.propagation.marks import Mark, merged
 from xaipipe.propagation.names import RESHAPING, Spelling, spelling
@@ -27,6 +25,7 @@ from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators import Decomposed, Described, Route, Surroundings, describer_of
 from xaipipe.propagation.positions import laid_out_like
 from xaipipe.propagation.rules import InParts, Rules
+from xaipipe.propagation.ruling import Ruling
 from xaipipe.propagation.since_input import since_input
 from xaipipe.propagation.unknown import foreign, overwritten, reshaped, unknown_operator
 from xaipipe.propagation.values import Values
@@ -34,14 +33,6 @@ from xaipipe.propagation.values import Values
 _MARK = "_xaipipe_mark"
 _ALIASES = {"detach", "data"}
 """Operators whose result shows the same memory without a gradient."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Sink:
-    """Where an operation's books arrive: as the gradient of `amounts` [absorbers, N]."""
-
-    operation: Operation
-    amounts: Tensor
 
 
 class Interception(TorchFunctionMode):
@@ -59,17 +50,17 @@ class Interception(TorchFunctionMode):
         images: int,
         layer: Callable[[], str],
         several: bool = False,
+        merges: bool = False,
     ) -> None:
         super().__init__()
-        self._rules, self._images, self._layer, self._several = rules, images, layer, several
+        self._rules, self._layer, self._several = rules, layer, several
+        self.ruling = Ruling(rules, images, self.mark_of, merges)
         self._own = {id(t): t for t in (*module.parameters(), *module.buffers())}
         cache.forget_all_but(self._own)
         self._values = Values(self._made_of, self._own)
         self._surroundings = Surroundings(cache, self._own)
         self._checkpoints = Checkpoints()
         self._root: Any = None
-        self.captured = Captured()
-        self.sinks: list[Sink] = []
         self.saw_foreign = False
         self.undescribed: list[str] = []
         """Operators that nobody has described, and whose gradient was taken."""
@@ -113,7 +104,7 @@ class Interception(TorchFunctionMode):
         tapped = tensor.view_as(tensor)
         mark = self.mark_of(tensor)
         if mark is not None:
-            self.mark(tapped, replace(mark, layer=None))
+            self.mark(tapped, replace(mark, maker=None))
         return tapped
 
     def _made_of(self, new: Tensor, sources: Sequence[Tensor]) -> None:
@@ -173,13 +164,14 @@ class Interception(TorchFunctionMode):
             with self:
                 return found.run()
         if isinstance(found, Described):
-            result, mark = self._ruled(call, found), found.mark
+            result, mark = self._ruled(call, found)
         else:
             result = call.function(*call.args, **call.kwargs)
             if found is None and any(t.requires_grad for t in _tensors(result)):
                 if self._rules.strict:
                     raise unknown_operator(call)
                 self.undescribed.append(f"{call.name} in layer '{call.layer}'" if call.layer else call.name)
+                self.ruling.look_after_zeros(call)
             mark = _moved(call, found)
         self._note(call, result, since_input(call, found, result, mark))
         return result
@@ -191,27 +183,15 @@ class Interception(TorchFunctionMode):
         probes = (Operation(kind=kind, name=kind, run=call.function, layer=call.layer) for kind in found.parts)
         return any(self._rules.rule_for(probe) is not None for probe in probes)
 
-    def _ruled(self, call: Call, found: Described) -> Any:
-        rule = self._rules.rule_for(found.operation) if torch.is_grad_enabled() else None
+    def _ruled(self, call: Call, found: Described) -> tuple[Any, Mark]:
+        rule = self.ruling.rule_for(call, found)
         if rule is None:
-            return call.function(*call.args, **call.kwargs)
+            return call.function(*call.args, **call.kwargs), found.mark
         if isinstance(rule, InParts):
             assert found.operation.parts is not None
             with self:
-                return found.operation.parts(*found.operands)
-        self.captured.keep(call)
-        amounts = None
-        if rule.absorbs:
-            first = found.operands[0]
-            kind = torch.float64 if first.dtype == torch.float64 else torch.float32
-            amounts = torch.zeros(len(ABSORBERS), self._images, dtype=kind, device=first.device, requires_grad=True)
-            self.sinks.append(Sink(found.operation, amounts))
-        result = ruled(found.operation, rule, found.operands, self._images, amounts, found.ready)
-        rule.ran(found.operation, found.operands, result)
-        through = call.marks[0].through
-        if through is not None and found.operands[0] is not call.operands[0]:  # folded: the channels were not met
-            result = OnlyChannels.apply(result, list(through))  # type: ignore[no-untyped-call]
-        return result if found.finish is None else found.finish(result)
+                return found.operation.parts(*found.operands), found.mark
+        return self.ruling.run(call, found, rule)
 
     def _note(self, call: Call, result: Any, mark: Mark) -> None:
         """Mark what an operator made, and remember what it made views of."""
@@ -288,6 +268,8 @@ class Interception(TorchFunctionMode):
             return tensor, None
         mark = self.mark_of(tensor)
         if mark is not None:
+            if mark.maker is not None:
+                mark.maker.read(tensor)
             return tensor, mark
         if tensor.is_leaf:
             return self._constant(tensor), None
@@ -296,7 +278,7 @@ class Interception(TorchFunctionMode):
             return self._constant(tensor), None
         if self._rules.strict or is_rerun(tensor.grad_fn):
             raise foreign(tensor, self._layer())
-        self.saw_foreign = True
+        self.saw_foreign = self.ruling.lost_zeros = True
         self.mark(tensor, Mark())
         return tensor, Mark()
 

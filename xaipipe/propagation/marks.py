@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from xaipipe.propagation.outputs import Output
+
 if TYPE_CHECKING:
-    from xaipipe.propagation.weighted import Weighted
+    from xaipipe.propagation.operation import Operation
 
 
 @dataclass(eq=False, slots=True)
@@ -42,6 +44,24 @@ class Padded:
     mark: Mark
 
 
+@dataclass(eq=False, slots=True)
+class Maker:
+    """The operation whose very output a tensor is; what reads the tensor may become one with it."""
+
+    operation: Operation
+    operands: tuple[Tensor, ...]
+    output: Output | None = None
+    """What its rule keeps of the tensor, if anything."""
+    reads: int = 0
+    """How many operators have read the tensor."""
+
+    def read(self, tensor: Tensor) -> None:
+        """One more reader: what was left to the others is kept again."""
+        self.reads += 1
+        if self.output is not None and self.output.is_left:
+            self.output.keep(tensor)
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """Carried by every tensor that depends on the input."""
@@ -51,8 +71,10 @@ class Mark:
     """How much it looks like a factor rather than a signal: what squashed it last."""
     behind: frozenset[Place] = frozenset()
     """The nearest weighted layers before it."""
-    layer: tuple[Weighted, Tensor] | None = None
-    """The weighted layer whose very output it is, and that layer's input."""
+    maker: Maker | None = None
+    """What made it, where something may become one with that."""
+    zeros_idle: bool = False
+    """Whether its zeros must be handed nothing: what made it has let go of what they were before a ReLU."""
     padded: Padded | None = None
     """What it is with zeros around it."""
     through: tuple[int, ...] | None = None
@@ -63,7 +85,7 @@ class Mark:
     def passed_on(self, nonnegative: bool, gate: int = 0) -> Mark:
         """The mark of something computed from it."""
         return replace(
-            self, nonnegative=nonnegative, gate=gate, layer=None, padded=None, through=None, since_input=None
+            self, nonnegative=nonnegative, gate=gate, maker=None, padded=None, through=None, since_input=None
         )
 
 
@@ -71,4 +93,9 @@ def merged(marks: tuple[Mark, ...]) -> Mark:
     """Of what is made of several tensors, before anything is known of how."""
     first, *others = marks
     behind = first.behind.union(*(mark.behind for mark in others)) if others else first.behind
-    return Mark(behind=behind, nonnegative=all(m.nonnegative for m in marks), gate=min(m.gate for m in marks))
+    return Mark(
+        behind=behind,
+        nonnegative=all(m.nonnegative for m in marks),
+        gate=min(m.gate for m in marks),
+        zeros_idle=any(m.zeros_idle for m in marks),
+    )

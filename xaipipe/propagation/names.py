@@ -81,6 +81,7 @@ class Spelling:
     def without_writing(self, call: Call) -> Call:
         """The call that makes a new tensor instead."""
         assert self.function is not None
+        call = replace(call, overwrites=True)
         if self.flag is None:
             return replace(call, function=self.function)
         if self.flag < len(call.args):

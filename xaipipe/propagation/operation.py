@@ -43,6 +43,8 @@ class Operation:
     """Of a scale: what is added."""
     dimension: int | None = None
     """Of a softmax: along which it sums to one."""
+    keeps_zero: bool = False
+    """Of an activation: whether it makes zero of zero."""
     factors: tuple[float, ...] = ()
     """Of a sum: what each operand is multiplied by."""
 

@@ -18,10 +18,11 @@ from xaipipe.models.targets import Question, Selection
 from xaipipe.models.weight_cache import WeightCache
 from xaipipe.propagation.answers import mapped
 from xaipipe.propagation.compiled import uncompiled
-from xaipipe.propagation.interception import Interception, Sink
+from xaipipe.propagation.interception import Interception
 from xaipipe.propagation.layers import Layers
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.rules import Rules
+from xaipipe.propagation.ruling import Sink
 
 Start = Literal["gradient", "relevance", "probability"]
 """What begins at the output: ∂score/∂outputs; that times the outputs, which for a logit is the logit itself; or what of
@@ -79,12 +80,12 @@ def pull_back(
     A model with operators whose gradient torch cannot batch over the questions (such as an `autograd.Function`) is run
     once for each.
     """
-    run = ForwardPass(model, len(pixels), rules, where or Where(), several=len(questions) > 1)
-    leaf = pixels.detach().requires_grad_()
-    with torch.enable_grad():
-        selections = model.ask(leaf, questions, run.forward)
-        for selection in selections:
-            require_differentiable(selection, model.source)
+    several = len(questions) > 1
+    run = ForwardPass(model, len(pixels), rules, where or Where(), several, merges=start == "relevance")
+    leaf, selections = _asked(run, model, pixels, questions)
+    if run.lost_zeros:
+        run = ForwardPass(model, len(pixels), rules, where or Where(), several)
+        leaf, selections = _asked(run, model, pixels, questions)
     if run.saw_foreign and len(questions) > 1:
         return _one_by_one(model, pixels, questions, rules, start, where)
     run.captured.require_unchanged()
@@ -98,12 +99,25 @@ def pull_back(
         try:
             with going_back(model.source):
                 begins = [beginning(one, start, model.source) for one in some]
+                run.way_back.comes_again = not last
                 pulled += pulled_from(some, begins, at, ends, not last)
         except BackwardError:
             if len(some) == 1:
                 raise
             return _one_by_one(model, pixels, questions, rules, start, where)
     return pulled
+
+
+def _asked(
+    run: ForwardPass, model: Model, pixels: Tensor, questions: Sequence[Question]
+) -> tuple[Tensor, Sequence[Selection]]:
+    """The pixels as the leaf of the pass's graph, and what the model answers."""
+    leaf = pixels.detach().requires_grad_()
+    with torch.enable_grad():
+        selections = model.ask(leaf, questions, run.forward)
+        for selection in selections:
+            require_differentiable(selection, model.source)
+    return leaf, selections
 
 
 def _one_by_one(
@@ -170,15 +184,18 @@ def going_back(source: str) -> Iterator[None]:
 class ForwardPass:
     """A forward pass: what runs the module, and what is needed of it afterwards."""
 
-    def __init__(self, model: Model, images: int, rules: Rules, where: Where, several: bool = False) -> None:
+    def __init__(
+        self, model: Model, images: int, rules: Rules, where: Where, several: bool = False, merges: bool = False
+    ) -> None:
         self._layers = layers = Layers(model.module)
         self._where = where
         weights = WeightCache() if model.weights is None else model.weights
-        self._mode = Interception(model.module, rules, weights, images, lambda: layers.innermost, several)
+        self._mode = Interception(model.module, rules, weights, images, lambda: layers.innermost, several, merges)
         self._at: Tensor | None = None
         self.ended = 0
         """How many operations ran before the layer at which the way back ends: it does not get to them."""
-        self.sinks, self.captured = self._mode.sinks, self._mode.captured
+        ruling = self._mode.ruling
+        self.sinks, self.captured, self.way_back = ruling.sinks, ruling.captured, ruling.way_back
         self._asked, self._ran = [*([where.layer] if where.layer else []), *(where.channels or ())], set[str]()
         for name in self._asked:
             self._layers.require(name)
@@ -191,6 +208,11 @@ class ForwardPass:
     @property
     def saw_foreign(self) -> bool:
         return self._mode.saw_foreign
+
+    @property
+    def lost_zeros(self) -> bool:
+        """Whether this has to be done again without merging ReLUs."""
+        return self._mode.ruling.lost_zeros
 
     def forward(self, call: Forward, pixels: Tensor) -> Any:
         self._mode.begin(pixels)
@@ -236,5 +258,5 @@ class ForwardPass:
         output = self._mode.current(output)
         if name == self._where.layer:
             self._at = output = self._mode.tapped(output)
-            self.ended = len(self._mode.sinks)
+            self.ended = len(self.sinks)
         return output if channels is None else self._mode.passing(output, channels, name)

@@ -22,6 +22,17 @@ class Rule(ABC):
     keeps_output: ClassVar[bool] = True
     absorbs: ClassVar[bool] = True
     """Whether it may enter anything into the books; where False, nobody looks."""
+    passes: ClassVar[bool] = False
+    """Whether it hands on what arrives as it is. A ReLU that does so becomes one with the operation before it."""
+    skips_idle: ClassVar[bool] = False
+    """Whether it makes no difference what the output is where nothing arrives: a ReLU may then take its place."""
+
+    def keeps_idle(self, op: Operation) -> bool:
+        """Whether zeros among the operands get nothing, as long as zeros of the output do.
+
+        Where that is so, what a ReLU cut off is not kept.
+        """
+        return self.passes and op.kind == "activation" and op.keeps_zero
 
     @abstractmethod
     def propagate(

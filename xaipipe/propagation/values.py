@@ -40,6 +40,8 @@ class Values:
         self._written: list[weakref.ref[Tensor]] = []
         self._views: list[weakref.ref[Tensor]] = []
         self._trapped: list[Tensor] = []
+        self._stood_for: dict[int, list[weakref.ref[Tensor]]] = {}
+        """By the id of a tensor: those that it stands for."""
 
     def current(self, tensor: Tensor) -> Tensor:
         """What a tensor stands for now."""
@@ -106,11 +108,15 @@ class Values:
         self._written.clear()
         self._views.clear()
         self._trapped.clear()
+        self._stood_for.clear()
 
     def _stand(self, tensor: Tensor, new: Tensor) -> None:
-        names = _names(tensor)
-        names[self] = new
-        setattr(tensor, _NOW, names)
+        before = list(self._standing_for(tensor))
+        for old in (*before, tensor):  # what stood for it between is let go
+            names = _names(old)
+            names[self] = new
+            setattr(old, _NOW, names)
+        self._stood_for[id(new)] = [weakref.ref(old) for old in (*before, tensor)]
         self._written.append(weakref.ref(tensor))
         if (
             new.requires_grad
@@ -120,6 +126,13 @@ class Values:
         ):
             tensor.requires_grad_()  # whatever reads its memory out of sight is then seen in the graph
             self._trapped.append(tensor)
+
+    def _standing_for(self, tensor: Tensor) -> Iterator[Tensor]:
+        """What a tensor stands for; ids are those of others later on."""
+        for reference in self._stood_for.pop(id(tensor), ()):
+            old = reference()
+            if old is not None and _names(old).get(self) is tensor:
+                yield old
 
     def _latest(self, tensor: Tensor) -> Tensor:
         first = tensor

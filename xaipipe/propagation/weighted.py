@@ -39,6 +39,8 @@ class Weighted(Operation):
     place: Place
     since_input: tuple[Step, ...] | None = None
     """The operators between the input and this layer, where nothing else lies there."""
+    rectified: bool = False
+    """Whether a ReLU follows, so that `output` is its, and nothing arrives where that is zero."""
 
     def followed_by(self, norm: Folding) -> Weighted:
         """The layer and a batch norm behind it, as one layer."""
@@ -62,8 +64,10 @@ class Weighted(Operation):
     def bias_absorbs(self, shares: Tensor, kind: str = "") -> Tensor | None:
         """Of shares s = R / z [K, N, …]: what the bias takes, Σ b·s [K, N]."""
         bias = self.weights.bias(kind)
-        if bias is None:
-            return None
+        return None if bias is None else self.absorbed_by(bias, shares)
+
+    def absorbed_by(self, bias: Tensor, shares: Tensor) -> Tensor:
+        """The same for any bias."""
         channel = self.form.channels % (shares.ndim - 1) + 1
         others = [d for d in range(2, shares.ndim) if d != channel]
         return (shares.sum(dim=others) if others else shares) @ bias.to(shares.dtype)

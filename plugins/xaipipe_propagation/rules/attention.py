@@ -23,6 +23,9 @@ class SplitProduct(Rule):
     gates: bool
     eps: float
 
+    def keeps_idle(self, op: Operation) -> bool:
+        return True
+
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
     ) -> list[Tensor | None]:

@@ -49,6 +49,7 @@ class ZBox(Rule):
     bounds: Bounds
     eps: float
     keeps_output = False
+    skips_idle = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books

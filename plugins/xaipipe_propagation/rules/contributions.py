@@ -17,6 +17,7 @@ class Pass(Rule):
     """Relevance goes through as it is."""
 
     keeps_operands = keeps_output = absorbs = False
+    passes = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
@@ -28,6 +29,9 @@ class Join(Rule):
     """Each operand gets what arrives at its place; what stands beside them is a bias."""
 
     keeps_output = False
+
+    def keeps_idle(self, op: Operation) -> bool:
+        return True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
@@ -44,6 +48,9 @@ class Contributions(Rule):
     """R_i = x_i · ∂z/∂x_i · R/z: for what is linear in its operand, or is so once its statistics are held."""
 
     eps: float
+
+    def keeps_idle(self, op: Operation) -> bool:
+        return True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
@@ -64,6 +71,9 @@ class Scale(Rule):
     eps: float
     keeps_output = False
 
+    def keeps_idle(self, op: Operation) -> bool:
+        return True
+
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
     ) -> list[Tensor]:
@@ -82,6 +92,10 @@ class Sum(Rule):
 
     eps: float
     keeps_output = False
+    skips_idle = True
+
+    def keeps_idle(self, op: Operation) -> bool:
+        return True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books

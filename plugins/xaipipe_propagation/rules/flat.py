@@ -19,6 +19,7 @@ class Flat(Rule):
     """All inputs that an output sees get the same."""
 
     keeps_output = False
+    skips_idle = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
@@ -44,6 +45,7 @@ class WSquare(Rule):
 
     eps: float
     keeps_output = False
+    skips_idle = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books

@@ -11,6 +11,7 @@ from torch import Tensor
 from xaipipe.ops import alpha_beta_shares_and_kept, gamma_shares_and_kept, multiply_combine
 from xaipipe.propagation import Books, Operation, Rule, Weighted
 from xaipipe_propagation.rules.dividing import by_kernel, shares
+from xaipipe_propagation.rules.split import Split
 from xaipipe_propagation.rules.weighted import note_bias
 
 
@@ -24,6 +25,10 @@ class AlphaBeta(Rule):
     alpha: float
     beta: float
     eps: float
+    skips_idle = True
+
+    def keeps_idle(self, op: Operation) -> bool:
+        return True
 
     @property
     def keeps_output(self) -> bool:  # type: ignore[override]
@@ -35,31 +40,37 @@ class AlphaBeta(Rule):
         assert isinstance(op, Weighted)
         (x,) = operands
         if not op.nonnegative[0]:
-            return [self._signed(op, x, arriving, books)]
-        z_plus = op.forward(x, "positive")
+            return [self._signed(op, x, output, arriving, books)]
         if not self.beta:
-            s = shares(arriving, z_plus, self.eps, books)
+            s = shares(arriving, op.forward(x, "positive"), self.eps, books)
             note_bias(books, op, s, "positive")
             return [op.pull(s, x, "positive").mul_(x)]
         assert output is not None
         weights = (self.alpha, self.beta, self.eps)
-        s_plus, s_minus = by_kernel(alpha_beta_shares_and_kept, books, arriving, output, z_plus, *weights)
-        note_bias(books, op, s_plus, "positive")
-        note_bias(books, op, s_minus, "negative", -1)
-        return [_combined(x, op.pull(s_plus, x, "positive"), op.pull(s_minus, x, "negative"), 1, -1)]
+        positive, negative = by_kernel(
+            alpha_beta_shares_and_kept, books, arriving, output, op.forward(x, "positive"), *weights
+        )
+        note_bias(books, op, positive, "positive")
+        note_bias(books, op, negative, "negative", -1)
+        gained = op.pull(positive, x, "positive")
+        del positive  # what is let go of early need not be there twice
+        lost = op.pull(negative, x, "negative")
+        del negative
+        return [_combined(x, gained, lost, 1, -1)]
 
-    def _signed(self, op: Weighted, x: Tensor, arriving: Tensor, books: Books) -> Tensor:
-        positive, negative = x.clamp(min=0), x.clamp(max=0)
-        z_plus = op.forward(positive, "positive") + op.forward(negative, "negative", bias=False)
-        s = shares(self.alpha * arriving, z_plus, self.eps, books)
-        note_bias(books, op, s, "positive")
-        gained = positive * op.pull(s, x, "positive") + negative * op.pull(s, x, "negative")
+    def _signed(self, op: Weighted, x: Tensor, output: Tensor | None, arriving: Tensor, books: Books) -> Tensor:
+        split = Split.of(op, x)
+        z_plus = with_bias(op, split.forward(), "positive")
         if not self.beta:
-            return gained
-        z_minus = op.forward(positive, "negative") + op.forward(negative, "positive", bias=False)
-        s = shares(-self.beta * arriving, z_minus, self.eps, books)
-        note_bias(books, op, s, "negative")
-        return gained + positive * op.pull(s, x, "negative") + negative * op.pull(s, x, "positive")
+            s = shares(arriving, z_plus, self.eps, books)
+            note_bias(books, op, s, "positive")
+            return split.shared(s)
+        assert output is not None
+        weights = (self.alpha, self.beta, self.eps)
+        positive, negative = by_kernel(alpha_beta_shares_and_kept, books, arriving, output, z_plus, *weights)
+        note_bias(books, op, positive, "positive")
+        note_bias(books, op, negative, "negative", -1)
+        return split.shared(positive).sub_(split.shared(negative, others=True))
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,10 @@ class Gamma(Rule):
 
     gamma: float
     eps: float
+    skips_idle = True
+
+    def keeps_idle(self, op: Operation) -> bool:
+        return True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
@@ -76,17 +91,41 @@ class Gamma(Rule):
         assert output is not None
         (x,) = operands
         known = op.nonnegative[0]
-        positive, negative = (x, None) if known else (x.clamp(min=0), x.clamp(max=0))
-        z_plus = op.forward(positive, "positive")
-        if negative is not None:
-            z_plus = z_plus + op.forward(negative, "negative", bias=False)
+        if known and op.rectified:
+            return [self._of_one_sign(op, x, arriving, books)]
+        split = None if known else Split.of(op, x)
+        z_plus = op.forward(x, "positive") if split is None else with_bias(op, split.forward(), "positive")
         s, s_plus = by_kernel(gamma_shares_and_kept, books, arriving, output, z_plus, self.gamma, self.eps)
         note_bias(books, op, s)
         note_bias(books, op, s_plus, "positive")
-        if negative is None:
-            return [_combined(x, op.pull(s, x), op.pull(s_plus, x, "positive"), 1, 1)]
-        more = positive * op.pull(s_plus, x, "positive") + negative * op.pull(s_plus, x, "negative")
-        return [op.pull(s, x).mul_(x).add_(more)]
+        every = op.pull(s, x)
+        del s  # what is let go of early need not be there twice
+        if split is not None:
+            return [every.mul_(x).add_(split.shared(s_plus))]
+        more = op.pull(s_plus, x, "positive")
+        del s_plus
+        return [_combined(x, every, more, 1, 1)]
+
+    def _of_one_sign(self, op: Weighted, x: Tensor, arriving: Tensor, books: Books) -> Tensor:
+        """Where something arrives at positive outputs only, one layer says it all: that with w + γ·w⁺."""
+        weight, bias = op.weights.made(f"gamma {self.gamma}", self._raised)
+        s = shares(arriving, op.form.forward(x, weight, bias), self.eps, books)
+        if bias is not None:
+            books.absorb("bias", op.absorbed_by(bias, s))
+        return op.form.pull(s, weight, x).mul_(x)
+
+    def _raised(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return tuple(t if t is None else t + self.gamma * t.clamp(min=0) for t in (weight, bias))  # type: ignore[return-value]
+
+
+def with_bias(op: Weighted, z: Tensor, part: str) -> Tensor:
+    """z with a part of the layer's bias added, in its memory."""
+    bias = op.weights.bias(part)
+    if bias is None:
+        return z
+    shape = [1] * z.ndim
+    shape[op.form.channels] = -1
+    return z.add_(bias.to(z.dtype).reshape(shape))
 
 
 def _combined(x: Tensor, first: Tensor, second: Tensor, a: float, b: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xaipipe.propagation.calls import Call
-from xaipipe.propagation.marks import Mark, merged
+from xaipipe.propagation.marks import Maker, Mark, merged
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators.described import Decomposed, Described, Describer, Surroundings
 
@@ -30,6 +31,12 @@ _KEEP_SIGN = {
     *("clamp", "clamp_min", "clamp_max", "hardtanh", "maximum", "minimum"),
 }
 """Of what is not negative they make nothing negative."""
+_KEEP_ZERO = {
+    *("relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish"),
+    *("hardshrink", "softshrink", "tanhshrink", "softsign", "tanh", "expm1", "log1p", "sqrt", "square", "abs", "erf"),
+    *("sin", "sinh", "atan", "round", "floor", "ceil", "trunc"),
+}
+"""Of zero they make zero; of others nothing is claimed."""
 _SQUASHES = {"sigmoid": 2, "hardsigmoid": 2, "tanh": 2, "relu6": 1, "hardtanh": 1, "clamp": 1}
 """How much the result looks like a factor rather than a signal."""
 
@@ -43,8 +50,10 @@ def activation(call: Call, _: Surroundings) -> Described | None:
         nonnegative=_is_nonnegative(call, before),
         gate=max(before.gate, _SQUASHES.get(call.name, 0)),
         behind=before.behind,
+        zeros_idle=before.zeros_idle,
     )
-    return described("activation", call, mark, name=_spelt_alike(call))
+    name = _spelt_alike(call)
+    return described("activation", call, mark, name=name, keeps_zero=name in _KEEP_ZERO)
 
 
 def _spelt_alike(call: Call) -> str:
@@ -102,7 +111,9 @@ def summed(signs: Callable[[Call], tuple[float, float]]) -> Describer:
         )
         nonnegative = mark.nonnegative and constants_fit and min(factors) >= 0
         of_operands = tuple(factors[int(key == 1 or key in ("other", "alpha"))] for key, _ in call.slots)
-        return described("sum", call, mark.passed_on(nonnegative, min(m.gate for m in call.marks)), factors=of_operands)
+        after = mark.passed_on(nonnegative, min(m.gate for m in call.marks))
+        found = described("sum", call, after, factors=of_operands)
+        return replace(found, mark=replace(after, maker=Maker(found.operation, call.operands)))
 
     return describer
 

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xaipipe.propagation.calls import Call
-from xaipipe.propagation.marks import Mark
+from xaipipe.propagation.marks import Maker, Mark
 from xaipipe.propagation.operators.described import Described, Describer, Surroundings
 from xaipipe.propagation.operators.elementwise import described
+from xaipipe.propagation.weighted import Weighted
 from xaipipe.propagation.weights import Folding, norm_as_affine
 
 Hold = Callable[[Tensor], Tensor]
@@ -113,15 +114,17 @@ def _by_batch(call: Call, weight: Tensor | None, bias: Tensor | None, eps: float
 def _folded(call: Call, norm: Folding) -> Described | None:
     """Together with the layer whose output it reads, where its channels are that layer's."""
     (mark,) = call.marks
-    if mark.layer is None:
+    if mark.maker is None or not isinstance(mark.maker.operation, Weighted):
         return None
-    layer, x = mark.layer
+    layer, (x,) = mark.maker.operation, mark.maker.operands
     channel = layer.form.channels % call.operands[0].ndim
     if channel != 1:
         return None
     together = layer.followed_by(norm)
     ready = partial(call.function, *call.args, **call.kwargs)
-    return Described(together, Mark(behind=mark.behind, layer=(together, x), through=mark.through), (x,), ready=ready)
+    return Described(
+        together, Mark(behind=mark.behind, maker=Maker(together, (x,)), through=mark.through), (x,), ready=ready
+    )
 
 
 def _affine_per_channel(call: Call, norm: Folding) -> Described:

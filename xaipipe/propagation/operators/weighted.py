@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xaipipe.propagation.calls import Call
-from xaipipe.propagation.marks import Mark, Place, merged
+from xaipipe.propagation.marks import Maker, Mark, Place, merged
 from xaipipe.propagation.operators.described import Decomposed, Described, Describer, Surroundings
 from xaipipe.propagation.operators.elementwise import described
 from xaipipe.propagation.padded import padded_by
@@ -118,7 +118,7 @@ def weighted(kind: str, call: Call, surroundings: Surroundings, form: Form, weig
         place=Place(first=not mark.behind),
         since_input=mark.since_input,
     )
-    return Described(layer, Mark(behind=frozenset((layer.place,)), layer=(layer, x)), (x,))
+    return Described(layer, Mark(behind=frozenset((layer.place,)), maker=Maker(layer, (x,))), (x,))
 
 
 def product_with_constant(call: Call, surroundings: Surroundings) -> Described | None:
@@ -142,7 +142,7 @@ def product_with_constant(call: Call, surroundings: Surroundings) -> Described |
         return product
 
     found = weighted("linear", call, surroundings, ProductWith(function), Weights(constant, None))
-    return replace(found, mark=replace(found.mark, layer=None))  # which of the constant's axes a norm scales is unknown
+    return replace(found, mark=replace(found.mark, maker=None))  # which of the constant's axes a norm scales is unknown
 
 
 def _spread(value: Any, space: int) -> tuple[int, ...]:
