@@ -37,6 +37,7 @@ from xaipipe.types import (
 
 if TYPE_CHECKING:
     from xaipipe.heavy import (
+        ComparingExplainer,
         Explainer,
         ExplainerParams,
         FittedExplainer,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         Loader,
         LoaderParams,
         Model,
+        Other,
         Params,
         Pipeline,
         Postprocessor,
@@ -68,6 +70,7 @@ __all__ = [
     "ArraySlide",
     "Batch",
     "BoundaryError",
+    "ComparingExplainer",
     "Explainer",
     "ExplainerParams",
     "Explanation",
@@ -84,6 +87,7 @@ __all__ = [
     "LoaderParams",
     "LockedError",
     "Model",
+    "Other",
     "Params",
     "Pipeline",
     "Postprocessor",

@@ -9,7 +9,7 @@ from xaipipe.params import Params
 from xaipipe.pipeline import Pipeline, Summary
 from xaipipe.registry import Registry
 from xaipipe.resample import evidence_at_pixels, to_pixels
-from xaipipe.shares import FittedExplainer, SummedExplainer
+from xaipipe.shares import ComparingExplainer, FittedExplainer, Other, SummedExplainer
 from xaipipe.stages import (
     Explainer,
     ExplainerParams,
@@ -24,6 +24,7 @@ from xaipipe.stages import (
 from xaipipe.statistics import Histogram
 
 __all__ = [
+    "ComparingExplainer",
     "Explainer",
     "ExplainerParams",
     "FittedExplainer",
@@ -32,6 +33,7 @@ __all__ = [
     "Loader",
     "LoaderParams",
     "Model",
+    "Other",
     "Params",
     "Pipeline",
     "Postprocessor",

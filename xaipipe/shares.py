@@ -7,10 +7,13 @@ image and hands gradients to the share's own cells only.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor
 
+from xaipipe.errors import BoundaryError
 from xaipipe.models.model import Model
 from xaipipe.models.whole import WholeImage
 from xaipipe.running.run import Run
@@ -24,7 +27,9 @@ class ShareBatch(Batch):
 
     model: WholeImage = field(repr=False)
     fitted: Tensor | None = None
-    """What a `FittedExplainer` learned from the whole image, [1, …]."""
+    """What a `FittedExplainer` learned from the whole image, or the means of a `ComparingExplainer`, [1, …]."""
+    others: tuple[WholeImage, ...] = ()
+    """The model as it meets each of a `ComparingExplainer`'s other images."""
 
 
 class SummedExplainer(Explainer):
@@ -41,6 +46,9 @@ class SummedExplainer(Explainer):
         """What becomes of the sum [N, C, h, w] in the end."""
         return values
 
+    def require_exact(self) -> None:
+        """Refuse settings that no exact run can have; called when one is planned."""
+
     def explain(self, batch: Batch, model: Model) -> Explanation:
         explanation = self.contributions(batch, model)
         return explanation.replace(values=self.summed(explanation.values))
@@ -49,6 +57,68 @@ class SummedExplainer(Explainer):
         if isinstance(item, ShareBatch):
             return self.contributions(item, item.model)
         return super().process(item, run)
+
+
+class Other(NamedTuple):
+    """An image in place of the one that is explained, and the model that answers for the whole of it."""
+
+    pixels: Tensor
+    """[N, C, h, w], as the batch's."""
+    model: Model
+
+
+class ComparingExplainer(SummedExplainer):
+    """Contributions that also depend on what the model makes of other images: a reference, points on the way to it.
+
+    A part of another image is made of the same part of the image, and of means over the whole. In an exact run each is
+    streamed for the network's poolings as the image itself is, in the same tiles.
+    """
+
+    @abstractmethod
+    def others(self, batch: Batch, means: Tensor | None) -> Iterator[Tensor]:
+        """The other images [N, C, h, w], always as many and in the same order; `means` [N or 1, …] of `survey`."""
+
+    @abstractmethod
+    def compared(self, batch: Batch, model: Model, others: Iterable[Other]) -> Explanation:
+        """As `contributions`: from a pass over the pixels and one over each of the others, which come one by one.
+
+        Linear in the gradients of the scores; what it says besides is true of a share as of the whole image.
+        """
+
+    def survey(self) -> Callable[[Tensor], Tensor] | None:
+        """What sums up pixels [N, C, h, w] to [N, …], where `others` wants their means; None where it wants none."""
+        return None
+
+    def means(self, pixels: Tensor) -> Tensor | None:
+        """Of whole images: of what is surveyed."""
+        survey = self.survey()
+        return None if survey is None else survey(pixels) / (pixels.shape[2] * pixels.shape[3])
+
+    def contributions(self, batch: Batch, model: Model) -> Explanation:
+        """Of whole images: one model answers for all."""
+        others = checked_others(self, batch, self.means(batch.pixels))
+        return self.compared(batch, model, (Other(pixels, model) for pixels in others))
+
+    def process(self, item: Batch, run: Run) -> Explanation:
+        if isinstance(item, ShareBatch):
+            others = checked_others(self, item, item.fitted)
+            each = zip(others, item.others, strict=True)
+            return self.compared(item, item.model, (Other(pixels, model) for pixels, model in each))
+        return super().process(item, run)
+
+
+def checked_others(explainer: ComparingExplainer, batch: Batch, means: Tensor | None) -> Iterator[Tensor]:
+    """Its other images; one that does not take the place of the pixels is refused."""
+    pixels = batch.pixels
+    for other in explainer.others(batch, means):
+        if (other.shape, other.dtype, other.device) != (pixels.shape, pixels.dtype, pixels.device):
+            raise BoundaryError(
+                f"explain method '{explainer.name}' compares with an image that is unlike the pixels",
+                got=(tuple(other.shape), other.dtype, str(other.device)),
+                expected=(tuple(pixels.shape), pixels.dtype, str(pixels.device)),
+                where=batch.tiles[0] if batch.tiles else None,
+            )
+        yield other
 
 
 class FittedExplainer(Explainer):

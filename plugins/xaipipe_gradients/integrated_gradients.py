@@ -31,7 +31,7 @@ class IntegratedGradients(PointsExplainer):
     name = "integrated_gradients"
 
     class Params(PointsExplainer.Params):
-        reference: Reference = Field("zeros", description="where the way begins: a name, or a tensor [C, H, W]")
+        reference: Reference = Field("zeros", description="where it begins: a name, a colour, or a tensor [C, H, W]")
         steps: int = Field(64, ge=1, description="points on the way; each costs a forward and a backward pass")
         quadrature: Name = Field("gauss_legendre", description="how the integral becomes a sum")
 

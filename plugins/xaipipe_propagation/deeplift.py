@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from xaipipe import Batch, Explainer, ExplainerParams, Explanation, Model
+from xaipipe import Batch, ComparingExplainer, ExplainerParams, Explanation, Model, Other
 from xaipipe.models.targets import Question
-from xaipipe.propagation import Reference, References, reference_for, references_for
+from xaipipe.propagation import (
+    Colour,
+    Reference,
+    References,
+    reference_for,
+    reference_of_part,
+    references_for,
+    require_of_parts,
+    survey_for,
+)
 from xaipipe_propagation.compared import RESCALE, REVEAL_CANCEL, Comparison
 from xaipipe_propagation.difference import Difference
 
@@ -18,7 +27,7 @@ _PAIRS_AT_ONCE = 16
 """Images with their references that are in memory together, where there are several references."""
 
 
-class DeepLift(Explainer):
+class DeepLift(ComparingExplainer):
     """The difference of two scores, f(x) − f(x'), handed back to the pixels in which image and reference differ.
 
     Every operator hands on Δout / Δin in place of its gradient, so that saturated units still tell what they saw, and
@@ -44,9 +53,9 @@ class DeepLift(Explainer):
 
     class Params(ExplainerParams):
         rule: Literal["rescale", "reveal_cancel"] = Field("rescale", description="how activations hand on differences")
-        reference: Reference | None = Field(None, description="what images are compared with; unset: zeros")
+        reference: Reference | None = Field(None, description="what is compared with: a name or a colour; unset: zeros")
         references: References | None = Field(
-            None, description="from Python: many references [R, C, H, W] in its place, and the mean over all"
+            None, description="many in its place, and the mean over all: colours, or from Python [R, C, H, W]"
         )
         unknown: Literal["refuse", "gradient"] = Field(
             "refuse", description="of operators without a rule: an error, or their gradient, recorded"
@@ -57,6 +66,27 @@ class DeepLift(Explainer):
             if self.reference is not None and self.references is not None:
                 raise ValueError("reference or references, not both")
             return self
+
+    def require_exact(self) -> None:
+        if self.params.references is None:
+            require_of_parts(self._reference)
+
+    def survey(self) -> Callable[[Tensor], Tensor] | None:
+        return survey_for(self._reference) if self.params.references is None else None
+
+    def others(self, batch: Batch, means: Tensor | None) -> Iterator[Tensor]:
+        if self.params.references is None:
+            yield reference_of_part(self._reference, batch.pixels, means)
+            return
+        for one in references_for(self.params.references, batch.pixels):
+            yield one.expand_as(batch.pixels)
+
+    def compared(self, batch: Batch, model: Model, others: Iterable[Other]) -> Explanation:
+        difference = Difference(batch)
+        comparison = self._comparison(batch.pixels, model, [self.params.question], 1)
+        for references, as_met in others:
+            difference.add(comparison.against(references, as_met)[0], references)
+        return difference.of_share(self._said(), comparison.by_gradient)
 
     def explain(self, batch: Batch, model: Model) -> Explanation:
         return self.explain_each(batch, model, [self.params.question])[0]
@@ -75,11 +105,11 @@ class DeepLift(Explainer):
         return [difference.explanation(self._said(), by_gradient) for difference in found]
 
     def _said(self) -> dict[str, object]:
-        named = self.params.references is None and not isinstance(self._reference, Tensor)
+        named = self.params.references is None and isinstance(self._reference, str)
         return {"rule": self.params.rule, "reference": self._reference if named else "given"}
 
     @property
-    def _reference(self) -> Tensor | str:
+    def _reference(self) -> Tensor | Colour | str:
         return "zeros" if self.params.reference is None else self.params.reference
 
     def _references(self, pixels: Tensor) -> Iterator[Tensor]:

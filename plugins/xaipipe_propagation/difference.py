@@ -42,32 +42,37 @@ class Difference:
         self._selection = found.selection
 
     def explanation(self, said: dict[str, object], by_gradient: Iterable[str]) -> Explanation:
+        """Of whole images, whose values sum to the difference."""
+        explanation = self.of_share(said, by_gradient)
+        scores = explanation.scores.double()
+        values, reference_scores = (total / self._references for total in (self._values, self._reference_scores))
+        gaps = scores - reference_scores - values.double().sum(dim=(1, 2, 3))
+        explanation = explanation.replace(diagnostics={**explanation.diagnostics, "gap": gaps.tolist()})
+        self._warn(explanation, gaps, scores - reference_scores, reference_scores)
+        return explanation
+
+    def of_share(self, said: dict[str, object], by_gradient: Iterable[str]) -> Explanation:
+        """Of shares: their values sum to a part of the difference that nobody knows."""
         selection, pixels = self._selection, self._batch.pixels
         assert selection is not None
-        values = self._values / self._references
-        scores, reference_scores = selection.scores.detach()[: self._images], self._reference_scores / self._references
-        gaps = scores.double() - reference_scores - values.double().sum(dim=(1, 2, 3))
         asked = {
             name: value[: self._images] if isinstance(value, list) else value for name, value in selection.asked.items()
         }
-        explanation = Explanation(
-            values=values.to(pixels.dtype),
+        return Explanation(
+            values=(self._values / self._references).to(pixels.dtype),
             grid=Grid(),
             targets=selection.targets[: self._images],
-            scores=scores,
+            scores=selection.scores.detach()[: self._images],
             input_size=(int(pixels.shape[2]), int(pixels.shape[3])),
             diagnostics={
                 **asked,
                 **said,
                 "references": self._references,
-                "reference_scores": reference_scores.tolist(),
-                "gap": gaps.tolist(),
+                "reference_scores": (self._reference_scores / self._references).tolist(),
                 **({"by_gradient": list(by_gradient)} if by_gradient else {}),
             },
             tiles=self._batch.tiles,
         )
-        self._warn(explanation, gaps, scores.double() - reference_scores, reference_scores)
-        return explanation
 
     def _warn(self, explanation: Explanation, gaps: Tensor, differences: Tensor, reference_scores: Tensor) -> None:
         """Of the image whose gap exceeds its bound the most."""

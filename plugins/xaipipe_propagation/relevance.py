@@ -35,16 +35,17 @@ class RelevanceExplainer(BackwardExplainer):
     def require_used(self, rules: Rules) -> None:
         """Refuse rules that no layer of the model asked for, after a pass."""
 
-    def _contributed(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
-        in_shares = isinstance(model, WholeImage)
-        if in_shares and self.params.layer is not None:
+    def require_exact(self) -> None:
+        if self.params.layer is not None:
             raise UsageError(
                 f"an exact run of '{self.name}' gives the relevance of pixels", got=f"layer = '{self.params.layer}'"
             )
+
+    def _contributed(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
         rules = self.rules(batch, model)
         every = self._pulled(batch, model, questions, rules)
         self.require_used(rules)
-        if self._is_complete and not in_shares:
+        if self._is_complete and not isinstance(model, WholeImage):
             for question, pulled in zip(questions, every, strict=True):
                 warn_of_losses(self.name, pulled, lambda question=question: self._watched(batch, model, question))
         return [self._placed(self._explanation(batch, pulled), batch, model) for pulled in every]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import pytest
@@ -13,12 +14,14 @@ from torch import Tensor
 from xaipipe import (
     Batch,
     BoundaryError,
+    ComparingExplainer,
     Explainer,
     ExplainerParams,
     Explanation,
     FittedExplainer,
     Grid,
     Model,
+    Other,
     Question,
     SummedExplainer,
     UsageError,
@@ -332,6 +335,25 @@ class SquaresEveryShare(Summed):
         return explanation.replace(values=explanation.values.square())
 
 
+class Compared(ComparingExplainer):
+    """The gradient at the darker image, times the difference to it."""
+
+    name = "compared"
+
+    def others(self, batch: Batch, means: Tensor | None) -> Iterator[Tensor]:
+        yield batch.pixels / 2
+
+    def compared(self, batch: Batch, model: Model, others: Iterable[Other]) -> Explanation:
+        ((pixels, as_met),) = others
+        there = Honest(self.params).explain(replace(batch, pixels=pixels), as_met)
+        return there.replace(scores=model.score(batch.pixels, self.params.question).scores.detach())
+
+
+class MeetsOthersAsTheImage(Compared):
+    def compared(self, batch: Batch, model: Model, others: Iterable[Other]) -> Explanation:
+        return super().compared(batch, model, [other._replace(model=model) for other in others])
+
+
 class Fitted(FittedExplainer):
     """The image, each channel weighted by its mean gradient."""
 
@@ -366,6 +388,7 @@ class FitsEveryShareAnew(Fitted):
 
 CASES = [
     (SquaresEveryShare, "test_contributions_of_shares_add_up_to_the_whole_images_map"),
+    (MeetsOthersAsTheImage, "test_comparisons_of_shares_add_up_to_the_whole_images_map"),
     (ForgetsHowManyCells, "test_weights_from_the_sums_of_shares_are_the_whole_images"),
     (FitsEveryShareAnew, "test_weights_from_the_sums_of_shares_are_the_whole_images"),
     (NamedForPeople, "test_name_and_kind_are_usable_on_a_command_line"),
@@ -440,6 +463,7 @@ def test_broken_method_is_caught(broken: type[Explainer], check: str, run_check:
 @pytest.mark.parametrize("check", sorted({check for _, check in CASES}))
 def test_honest_method_passes(check: str, run_check: Any) -> None:
     chosen = {"seed": Sampled, "standard_error": Averaged, "contributions_of_shares": Summed, "sums_of_shares": Fitted}
+    chosen["comparisons_of_shares"] = Compared
     run_check(contract_of(next((method for part, method in chosen.items() if part in check), Honest)), check)
 
 
@@ -461,6 +485,7 @@ class Undeclared(ExplainerContract):
         "test_another_seed_gives_another_sample",
         "test_standard_error_tells_how_far_off_another_sample_is",
         "test_contributions_of_shares_add_up_to_the_whole_images_map",
+        "test_comparisons_of_shares_add_up_to_the_whole_images_map",
         "test_weights_from_the_sums_of_shares_are_the_whole_images",
     ],
 )

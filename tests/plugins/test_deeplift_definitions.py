@@ -70,6 +70,19 @@ def test_the_difference_of_a_maximum_goes_to_who_makes_the_larger_one() -> None:
         assert explain(net, pixels(*x), reference=pixels(*reference)).flatten().tolist() == expected
 
 
+def test_rounding_does_not_choose_the_place_of_a_maximum() -> None:
+    """Of places that are as large but for rounding the first counts; a Δy that this might hide is placed exactly."""
+    net, up = OfPixels(lambda x: F.max_pool1d(x[:, None], 3).flatten(1)[:, 0]), 1 + 2.0**-52
+    for x, reference, expected in (
+        ([0, 0, 0], [1, up, up], [-1, 0, 0]),  # without rounding, the second would be missing
+        ([0, 3, 3 * up], [0, 0, 0], [0, 3, 0]),
+        ([1, 1, 1], [1 - 1e-9, 1, 1 + 1e-9], [0, 0, -1e-9]),
+        ([float("1e308"), 0, 0], [0, 0, 0], [1e308, 0, 0]),  # too large to be rounded
+    ):
+        found = explain(net, pixels(*x), reference=pixels(*reference)).flatten()
+        torch.testing.assert_close(found, pixels(*expected).flatten(), rtol=1e-6, atol=1e-16)
+
+
 # -- Rescale, by hand ----------------------------------------------------------------------------
 
 

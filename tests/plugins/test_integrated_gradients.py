@@ -218,7 +218,7 @@ def test_nan_on_the_way_of_a_tile_names_the_tile() -> None:
         ({"steps": 0}, "greater than or equal to 1"),
         ({"steps": 1, "quadrature": "trapezoid"}, "steps = 2 or more for the trapezoid"),
         ({"quadrature": "riemann"}, "'riemann_middle'"),
-        ({"reference": "black"}, "'zeros', 'mean', 'blurred', or from Python a tensor"),
+        ({"reference": "black"}, "'zeros', 'mean', 'blurred', a colour, or from Python a tensor"),
         ({"reference": torch.zeros(3, 4, 4)}, "another shape than the images"),
         ({"reference": torch.zeros(5, 3, 32, 32)}, "another number of images"),
         ({"budget": "much"}, 'a size such as "6GiB"'),

@@ -50,6 +50,24 @@ def test_tensors_of_one_image_or_one_each(shape: tuple[int, ...]) -> None:
     assert got.equal(given.float().expand_as(x))
 
 
+def test_a_colour_is_the_same_everywhere() -> None:
+    x = images(2, (6, 5))
+    got = reference_for(parsed([0.5, -1, 2]), x)
+    assert got.dtype == x.dtype
+    assert got.equal(torch.tensor([0.5, -1, 2])[:, None, None].expand_as(x))
+
+
+def test_a_distribution_of_colours() -> None:
+    chosen = Asked.parse({"references": [[0.5, -1, 2], [0, 0, 1]]}, "here").references
+    want = torch.tensor([[0.5, -1, 2], [0, 0, 1]])[:, :, None, None].expand(2, 3, 6, 5)
+    assert references_for(chosen, images(4, (6, 5))).equal(want)
+
+
+def test_a_colour_that_does_not_fit_the_channels() -> None:
+    with pytest.raises(UsageError, match=r"2 numbers\n  expected: 3: one a channel"):
+        reference_for(parsed([1, 2]), images(2, (6, 5)))
+
+
 def test_a_distribution_is_the_same_for_all_images() -> None:
     given = torch.rand(7, 3, 6, 5, dtype=torch.float64)
     chosen = Asked.parse({"references": given}, "here").references
@@ -74,11 +92,21 @@ def test_a_distribution_that_does_not_fit_the_images() -> None:
         references_for(torch.zeros(7, 3, 4, 4), images(2, (6, 5)))
 
 
+@pytest.mark.parametrize("value", [[], [[]], [1.0, 2.0, 3.0], [[1.0, 2.0, 3.0], [1.0]], [[float("nan")]]])
+def test_what_is_no_distribution_of_colours(value: object) -> None:
+    with pytest.raises(UsageError, match=r"one colour or more|a finite number for each channel"):
+        Asked.parse({"references": value}, "here")
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [
         ("zero", "did you mean 'zeros'?"),
         (0, "a floating point tensor"),
+        ([], "a finite number for each channel"),
+        ([1, "red"], "a finite number for each channel"),
+        ([[1.0, 2.0, 3.0]], "a finite number for each channel"),
+        ([1.0, float("inf"), 0.0], "a finite number for each channel"),
         (torch.zeros(6, 5), r"this one is \(6, 5\) torch.float32"),
         (torch.zeros(3, 6, 5, dtype=torch.uint8), "torch.uint8"),
         (torch.zeros(0, 3, 6, 5), r"\(0, 3, 6, 5\)"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,8 @@ from torch import nn
 import xaipipe
 from tests.running.networks import LOCAL, NOT_LOCAL, SIZE_MATTERS, Net, made
 from tests.running.slides import write_tiled
-from xaipipe import Model
+from tests.running.whole import Counting, content, difference, noise, tables, tiled, whole, whole_pixels
 
-HEIGHT, WIDTH = 149, 172
-PREPROCESS = {"size": 32, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25]}
 METHODS: dict[str, dict[str, Any]] = {
     "saliency": {"method": "saliency"},
     "magnitude": {"method": "saliency", "magnitude": True},
@@ -32,47 +29,13 @@ METHODS |= {
     f"lrp {composite}": {"method": "lrp", "composite": composite}
     for composite in ("epsilon", "epsilon_alpha2_beta1", "epsilon_gamma_box")
 }
+METHODS["deeplift"] = {"method": "deeplift", "reference": "mean"}
 TILINGS = {"chosen": {"shard": 64}, "one region": {"shard": 4096}}
-
-
-@functools.cache
-def noise() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiled(tmp_path_factory.mktemp("slide") / "noise.tif", noise())
-
-
-def tables(method: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    return {
-        "preprocess": PREPROCESS,
-        "explain": {"target": 1, **method},
-        "store": {"shard": 64},
-        "run": {"mode": "exact"},
-        **changes,
-    }
-
-
-def tiled(net: nn.Module, slide: Path, output: Path, settings: dict[str, Any]) -> np.ndarray:
-    xaipipe.Pipeline(settings, model=net).run(slide, output)
-    return zarr.open_group(output, mode="r")["heatmap/0"][:]
-
-
-def whole(net: nn.Module, method: dict[str, Any]) -> np.ndarray:
-    """One pass over the whole image, which is what an exact run has to give."""
-    dtype = next(net.parameters()).dtype
-    preprocess = xaipipe.Preprocess(**PREPROCESS)
-    model = Model(net, preprocess=preprocess)  # whose range of pixels some rules want to know
-    x = preprocess.normalise(noise())[None].to(dtype)
-    return xaipipe.explain(model, x, target=1, **method).values[0].numpy()
-
-
-def difference(got: np.ndarray, want: np.ndarray) -> float:
-    assert got.shape == want.shape
-    assert np.abs(want).max() > 0
-    return float(np.abs(got - want).max() / np.abs(want).max())
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -103,7 +66,7 @@ def test_equals_the_whole_image_by_every_method_and_tiling(
     assert difference(tiled(net, slide, tmp_path / "out.zarr", settings), whole(net, METHODS[method])) < 1e-12
 
 
-@pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "gradcam"])
+@pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "gradcam", "deeplift"])
 def test_single_precision_is_as_exact_as_it_can_be(slide: Path, tmp_path: Path, method: str) -> None:
     net = made(LOCAL["residual"], torch.float32)
     got = tiled(net, slide, tmp_path / "out.zarr", tables(METHODS[method]))
@@ -219,7 +182,7 @@ def test_settings_that_contradict_an_exact_run_are_refused(
 
 def test_result_says_how_it_was_made_and_what_the_model_says_of_the_whole(slide: Path, tmp_path: Path) -> None:
     net = made(LOCAL["strided"])
-    x = xaipipe.Preprocess(**PREPROCESS).normalise(noise())[None].double()
+    x = whole_pixels()
     for mode in ("exact", "approximate"):
         settings = tables(METHODS["gradcam"], run={"mode": mode})
         xaipipe.Pipeline(settings, model=net).run(slide, tmp_path / f"{mode}.zarr")
@@ -238,7 +201,7 @@ def test_a_network_that_sees_further_than_its_size_is_looked_at_on_a_larger_tile
 
 def test_predicted_is_the_class_of_the_whole_image(slide: Path, tmp_path: Path) -> None:
     net = made(LOCAL["strided"])
-    x = xaipipe.Preprocess(**PREPROCESS).normalise(noise())[None].double()
+    x = whole_pixels()
     predicted = int(net(x).argmax())
     settings = tables({**METHODS["saliency"], "target": "predicted"})
     got = tiled(net, slide, tmp_path / "out.zarr", settings)
@@ -256,25 +219,6 @@ def test_later_stages_see_the_whole_images_map(slide: Path, tmp_path: Path) -> N
     np.testing.assert_allclose(small["heatmap/0"][:], large["heatmap/0"][:], rtol=1e-9, atol=1e-12)
     labels = "heatmap/labels/segmentation/0"
     np.testing.assert_array_equal(small[labels][:], large[labels][:])
-
-
-class Counting(nn.Module):
-    """Runs a network and counts, and dies at a call."""
-
-    def __init__(self, net: nn.Module, die_at: int | None = None) -> None:
-        super().__init__()
-        self.net = net
-        self.calls, self._die_at = 0, die_at
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.calls += 1
-        if self.calls == self._die_at:
-            raise KeyboardInterrupt
-        return self.net(x)
-
-
-def content(output: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(output)): path.read_bytes() for path in sorted(output.rglob("*")) if path.is_file()}
 
 
 def test_a_run_that_dies_in_any_pass_goes_on_where_it_was(slide: Path, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from xaipipe.propagation.gradient import Gradient, gradient_with
 from xaipipe.propagation.operation import Operation, sum_to
 from xaipipe.propagation.operators import register
 from xaipipe.propagation.passes import Pulled, Where, pull_back
-from xaipipe.propagation.references import Reference, References, reference_for, references_for
+from xaipipe.propagation.references import Colour, Reference, References, reference_for, references_for
 from xaipipe.propagation.rules import IN_PARTS, InParts, Rule, Rules, RuleTable
+from xaipipe.propagation.slide_references import reference_of_part, require_of_parts, survey_for
 from xaipipe.propagation.weighted import Weighted
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "BackwardExplainer",
     "Books",
     "Call",
+    "Colour",
     "Gradient",
     "InParts",
     "Operation",
@@ -34,7 +36,10 @@ __all__ = [
     "gradient_with",
     "pull_back",
     "reference_for",
+    "reference_of_part",
     "references_for",
     "register",
+    "require_of_parts",
     "sum_to",
+    "survey_for",
 ]

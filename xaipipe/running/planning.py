@@ -17,7 +17,7 @@ from xaipipe.running.assembly import as_kept
 from xaipipe.running.chain import final_map, fit_segmenters, map_item, segmented
 from xaipipe.running.exact.checking import check_numerically
 from xaipipe.running.exact.network import Network
-from xaipipe.running.exact.planning import exact_lattice, exact_tiling, find_network
+from xaipipe.running.exact.planning import exact_lattice, exact_tiling, find_network, passes_over
 from xaipipe.running.exact.shares import first_share
 from xaipipe.running.layout import STATES, STATUS, ArraySpec, Layout
 from xaipipe.running.loading import Worth, counted, fit_loader, mask_spec, masks_of, worth_explaining
@@ -121,7 +121,7 @@ def _exactly(run: Run, slide: Slide, level: int) -> _Division:
         sample=(tile,),
         probe=probed(run, tile),
         wanted=max(run.config.loader.params.batch * run.preprocess.size**2 // (tile.h * tile.w), 1),
-        passes=2 if network.layer is None else 3,
+        passes=passes_over(run, network),
         network=network,
     )
 

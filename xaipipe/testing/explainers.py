@@ -17,7 +17,7 @@ from xaipipe.models.locality import trace_locality
 from xaipipe.models.model import Model
 from xaipipe.models.whole import WholeImage, pool_sums
 from xaipipe.registry import Registry
-from xaipipe.shares import FittedExplainer, SummedExplainer
+from xaipipe.shares import ComparingExplainer, FittedExplainer, Other, SummedExplainer
 from xaipipe.stages import Explainer, Stage
 from xaipipe.testing.comparing import assert_close, assert_same_bits, assert_same_facts
 from xaipipe.testing.model_state import ModelState
@@ -197,11 +197,23 @@ class ExplainerContract(StageContract):
 
     def test_contributions_of_shares_add_up_to_the_whole_images_map(self) -> None:
         explainer = self.build(target=1)
-        if not isinstance(explainer, SummedExplainer):
-            pytest.skip("the method's maps are not sums over shares")
+        if not isinstance(explainer, SummedExplainer) or isinstance(explainer, ComparingExplainer):
+            pytest.skip("the method's maps are not sums over shares of one image")
         net, x = SmallCnn().double(), images(1).double()
         whole = self.explain(net, x, target=1)
         parts = [explainer.contributions(_whole_batch(x), model).values for model in _halves(net, x)]
+        assert_close(explainer.summed(parts[0] + parts[1]), whole.values, _EXACT)
+
+    def test_comparisons_of_shares_add_up_to_the_whole_images_map(self) -> None:
+        asked: dict[str, Any] = {"target": 1, "score": "probability"}
+        explainer = self.build(**asked)
+        if not isinstance(explainer, ComparingExplainer):
+            pytest.skip("the method compares with no other image")
+        net, x = SmallCnn().double(), images(1).double()
+        whole, batch = self.explain(net, x, **asked), _whole_batch(x)
+        others = list(explainer.others(batch, explainer.means(x)))
+        halves = zip(*(_halves(net, pixels) for pixels in (x, *others)), strict=True)
+        parts = [explainer.compared(batch, model, map(Other, others, models)).values for model, *models in halves]
         assert_close(explainer.summed(parts[0] + parts[1]), whole.values, _EXACT)
 
     def test_weights_from_the_sums_of_shares_are_the_whole_images(self) -> None:

@@ -13,7 +13,7 @@ from xaipipe.running.exact.checking import read_tile, refused
 from xaipipe.running.exact.network import Network, Plane
 from xaipipe.running.run import Run
 from xaipipe.running.tiling import Lattice, Tiling
-from xaipipe.shares import FittedExplainer, SummedExplainer
+from xaipipe.shares import ComparingExplainer, FittedExplainer, SummedExplainer
 from xaipipe.types import Batch, Grid, Slide, Tile
 
 _LOOKS = (1, 4)
@@ -54,6 +54,13 @@ def _first_look(run: Run, slide: Slide, level: int) -> tuple[Tile, tuple[int, in
             if times == _LOOKS[-1] or (rough.h, rough.w) == (size.height, size.width):
                 raise
     raise AssertionError("the last look returns or raises")
+
+
+def passes_over(run: Run, network: Network) -> int:
+    """How often the slide is streamed: for the poolings, for the maps, and for what a method wants to know before."""
+    explainer = run.config.explainer
+    surveys = isinstance(explainer, ComparingExplainer) and explainer.survey() is not None
+    return 2 + (network.layer is not None) + surveys
 
 
 def exact_tiling(run: Run, network: Network, slide: Slide, level: int) -> Tiling:
@@ -118,6 +125,8 @@ def _require_method(run: Run) -> None:
             expected="0",
             hint="leave out [load] overlap, or add --set load.overlap=0",
         )
+    if isinstance(explainer, SummedExplainer):
+        explainer.require_exact()
 
 
 def _locality(run: Run, batch: Batch) -> Locality:

@@ -67,6 +67,12 @@ def map_shares(network: Network, tiling: Tiling, region: Region) -> Iterator[Sha
         yield Share(_tile(tiling, box), none, (_in_tile(network.layer, cells, box), cells))
 
 
+def pixel_shares(network: Network, tiling: Tiling, region: Region) -> Iterator[Share]:
+    """Tiles that between them hold every pixel of a region once; no cell is theirs."""
+    for core in _cores(network, tiling, region):
+        yield Share(_tile(tiling, core), ())
+
+
 def batches(shares: Iterator[Share], pixels: int) -> Iterator[tuple[Share, ...]]:
     """Neighbours of one kind together, at most so many pixels at once; always the same for the same region."""
     waiting: list[Share] = []
