@@ -6,21 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from xaipipe import Batch, Explainer, ExplainerParams, Explanation, Grid, Layer, Model
-from xaipipe.models.geometry import derived_field, measured_grid
-from xaipipe.models.layers import NamedLayer, activation_and_gradient, find_layer, graph_from
+from xaipipe import Batch, Explainer, ExplainerParams, Explanation, Layer, Model
+from xaipipe.models.layers import activation_and_gradient, graph_from
+from xaipipe.models.places import Place, find_place
 from xaipipe.models.targets import Selection
-
-
-@dataclass(frozen=True)
-class Place:
-    """A layer and the grid of its cells; `source` says how the grid was found."""
-
-    layer: NamedLayer
-    grid: Grid
-    source: str
 
 
 @dataclass(frozen=True)
@@ -63,22 +54,14 @@ class LayerExplainer(Explainer):
 
     def layer_maps(self, batch: Batch, model: Model, gradient: bool = True) -> LayerMaps:
         """One forward pass, and where wanted a backward pass from the score to the layer only."""
-        place = self._place(model.module, batch.pixels)
+        place = self._place(model, batch.pixels)
         with graph_from(place.layer) as captured:
             selection = model.score(batch.pixels.detach(), self.params.question)
             activation, slope = activation_and_gradient(captured, place.layer, selection.scores, gradient)
         return LayerMaps(activation, slope, selection, place, batch)
 
-    def _place(self, module: nn.Module, pixels: Tensor) -> Place:
-        key = (id(module), *pixels.shape[1:])
+    def _place(self, model: Model, pixels: Tensor) -> Place:
+        key = (id(model.module), *pixels.shape[1:])
         if key not in self._places:
-            self._places[key] = _find_place(module, self.params.layer, pixels)
+            self._places[key] = find_place(model, self.params.layer, pixels)
         return self._places[key]
-
-
-def _find_place(module: nn.Module, layer: str | nn.Module, pixels: Tensor) -> Place:
-    found = find_layer(module, layer, pixels)
-    field = derived_field(module, found, pixels)
-    if field is not None:
-        return Place(found, field.grid, "derived from the network's operators")
-    return Place(found, measured_grid(module, found, pixels), "measured by gradients: an operator has no rule")

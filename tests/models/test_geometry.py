@@ -5,14 +5,18 @@ the centroid; so it is averaged over channels, and over models of one architectu
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xaipipe.models.geometry import cell_centroid, derived_field, measured_grid
+from xaipipe.models.fields import Field
+from xaipipe.models.geometry import cell_centroids, measured_grid
 from xaipipe.models.layers import NamedLayer
+from xaipipe.models.places import find_place
+from xaipipe.models.survey import survey
 
 SIZE = 48
 MODELS = 6
@@ -51,6 +55,23 @@ def channels_last_block(x: Tensor, stem: nn.Module, mix: nn.Module) -> Tensor:
     return maps + mix(F.layer_norm(maps.permute(0, 2, 3, 1), (8,))).permute(0, 3, 1, 2)
 
 
+def windowed(x: Tensor, stem: nn.Module, mix: nn.Module) -> Tensor:
+    """Cells in windows of 3 × 3, each window mixed, and back to where they were."""
+    maps = stem(x).permute(0, 2, 3, 1)
+    n, height, width, channels = maps.shape
+    windows = maps.view(n, height // 3, 3, width // 3, 3, channels).permute(0, 1, 3, 2, 4, 5).reshape(-1, 9, channels)
+    mixed = windows + 0.1 * mix(windows.mean(1, keepdim=True))
+    back = mixed.view(n, height // 3, width // 3, 3, 3, channels).permute(0, 1, 3, 2, 4, 5)
+    return back.reshape(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def merged(x: Tensor, stem: nn.Module, mix: nn.Module) -> Tensor:
+    """Four neighbours become one cell, as between the stages of Swin."""
+    maps = stem(x).permute(0, 2, 3, 1)
+    parts = [maps[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    return mix(torch.cat(parts, -1)).permute(0, 3, 1, 2)
+
+
 NETS: dict[str, Callable[[], nn.Module]] = {
     "strided convolutions": lambda: nn.Sequential(conv(3, 3, 2, 1), nn.ReLU(), conv(8, 3, 2, 1)),
     "even kernels": lambda: nn.Sequential(conv(3, 4, 4), nn.GELU(), conv(8, 2, 2)),
@@ -65,7 +86,6 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "ceil mode": lambda: nn.Sequential(conv(3, 3, 2), nn.MaxPool2d(2, 2, ceil_mode=True)),
     "average pooling": lambda: nn.Sequential(conv(3, 3, 1, 1), nn.AvgPool2d(2), conv(8, 3, 2, 1)),
     "adaptive pooling": lambda: nn.Sequential(conv(3, 3, 2, 1), nn.AdaptiveAvgPool2d((8, 6))),
-    "adaptive max pooling": lambda: nn.Sequential(conv(3, 3, 2, 1), nn.AdaptiveMaxPool2d(8)),
     "nearest upsampling": lambda: nn.Sequential(conv(3, 3, 4, 1), nn.Upsample(scale_factor=2)),
     "bilinear upsampling": lambda: nn.Sequential(conv(3, 3, 4, 1), nn.Upsample(scale_factor=4, mode="bilinear")),
     "aligned corners": lambda: nn.Sequential(
@@ -86,6 +106,15 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     ),
     "slicing": lambda: Does(lambda x, c: c(x)[:, 1:, 3:-2, 1::2], conv(3, 3, 1, 1)),
     "slicing with an ellipsis": lambda: Does(lambda x, c: c(x)[..., 2:, ::3], conv(3, 3, 1, 1)),
+    "flattened and unflattened": lambda: Does(lambda x, c: c(x).flatten(2).unflatten(2, (24, 24)), conv(3, 3, 2, 1)),
+    "turned": lambda: Does(lambda x, c: c(x).swapaxes(2, 3), conv(3, (3, 5), (2, 4), (1, 0))),
+    "rolled and back": lambda: Does(lambda x, c: F.gelu(c(x).roll(3, -1)).roll(-3, -1), conv(3, 3, 2, 1)),
+    "windows and back": lambda: Does(windowed, conv(3, 4, 4), nn.Linear(8, 8)),
+    "pixels into channels": lambda: nn.Sequential(conv(3, 3, 2, 1), nn.PixelUnshuffle(2), conv(32, 1)),
+    "channels into pixels": lambda: nn.Sequential(conv(3, 3, 4, 1), nn.PixelShuffle(2), conv(2, 3, 1, 1)),
+    "patches merged": lambda: Does(merged, conv(3, 4, 4), nn.Linear(32, 8)),
+    "adaptive max pooling": lambda: nn.Sequential(conv(3, 3, 1, 1), nn.AdaptiveMaxPool2d(12)),
+    "group norm": lambda: nn.Sequential(conv(3, 3, 2, 1), nn.GroupNorm(2, 8)),
     "squeeze and excitation": lambda: Does(
         lambda x, c, g: c(x) * torch.sigmoid(g(c(x).mean((2, 3), keepdim=True))), conv(3, 3, 2, 1), conv(8, 1)
     ),
@@ -102,30 +131,32 @@ def random_image(seed: int = 0) -> Tensor:
     return torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
 
 
-def map_size(net: Net) -> tuple[int, int]:
-    height, width = net.body(random_image()).shape[2:]
-    return int(height), int(width)
+def field_of(net: Net, image: Tensor | None = None) -> Field | None:
+    """Where the cells of the last layer lie, as its operators say."""
+    looked_at = survey(net, random_image() if image is None else image)
+    return next(seen.field for seen in looked_at if seen.layer.name == "last")
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("name", NETS)
 def test_a_cells_gradient_is_centred_where_the_grid_says(name: str) -> None:
     """On average over two neighbours: one upsampled cell may see no more than its twin does."""
-    field = derived_field(*made(name), random_image())
-    assert field is not None, "an operator has no rule"
-    y, x = (n // 2 for n in map_size(made(name)[0]))
+    place = find_place(made(name)[0], "last", random_image())
+    assert place.source == "derived from the network's operators"
+    y, x = (n // 2 for n in place.size)
     cells = [(y + i, x + j) for i in (0, 1) for j in (0, 1)]
-    seen = [cell_centroid(*made(name, seed), random_image(seed), cell) for cell in cells for seed in range(MODELS)]
+    nets = [(made(name, seed)[0], random_image(seed)) for seed in range(MODELS)]
+    seen = torch.stack([cell_centroids(net, replace(place.layer, module=net.last), x, cells) for net, x in nets])
     for axis, first in ((0, y), (1, x)):
-        stated = field.grid.centres(axis, first + 2)[-2:].mean()
-        assert abs(sum(centre[axis] for centre in seen) / len(seen) - stated) < 1, f"axis {axis}"
+        stated = place.grid.centres(axis, first + 2)[-2:].mean()
+        assert abs(float(seen[..., axis].mean()) - stated) < 1, f"axis {axis}"
 
 
 @pytest.mark.parametrize("name", ["strided convolutions", "asymmetric padding", "channels last"])
 def test_neighbouring_cells_lie_one_scale_apart(name: str) -> None:
     net, layer = made(name)
     measured = measured_grid(net, layer, random_image())
-    field = derived_field(net, layer, random_image())
+    field = field_of(net)
     assert field is not None
     assert measured.scale == pytest.approx(field.scale, abs=0.3)
 
@@ -149,7 +180,7 @@ def test_neighbouring_cells_lie_one_scale_apart(name: str) -> None:
 )
 def test_the_closed_form_is_exact(net: nn.Module, scale: float, offset: float, receptive: float | None) -> None:
     model = Net(lambda: net)
-    field = derived_field(model, NamedLayer("last", model.last), random_image())
+    field = field_of(model)
     assert field is not None
     assert (field.scale, field.offset) == ((scale, scale), (offset, offset))
     if receptive is not None:
@@ -160,29 +191,28 @@ def test_resnets_stem_and_stages_have_stride_32_and_no_offset() -> None:
     """Half-pixel upsampling would put cell 0 at 15.5."""
     stages = [conv(3, 7, 2, 3), nn.MaxPool2d(3, 2, 1)] + [conv(8, 3, 2, 1) for _ in range(3)]
     model = Net(lambda: nn.Sequential(*stages))
-    field = derived_field(model, NamedLayer("last", model.last), torch.zeros(1, 3, 224, 224))
+    field = field_of(model, torch.zeros(1, 3, 224, 224))
     assert field is not None
     assert (field.scale, field.offset) == ((32, 32), (0, 0))
 
 
 @pytest.mark.parametrize(
-    "forget",
+    "hide",
     [
-        pytest.param(lambda x: x.flatten(2).unflatten(2, x.shape[2:]), id="flattened"),
-        pytest.param(lambda x: x.transpose(2, 3), id="turned"),
-        pytest.param(lambda x: F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2), id="shuffled"),
+        pytest.param(lambda x: torch.einsum("nchw->ncwh", x), id="einsum"),
+        pytest.param(lambda x: x.sort(-1).values, id="sorted"),
+        pytest.param(lambda x: F.grid_sample(x, torch.zeros(1, 9, 9, 2), align_corners=False), id="sampled"),
     ],
 )
-def test_an_operator_without_a_rule_is_admitted(forget: Callable[[Tensor], Tensor]) -> None:
-    model = Net(lambda: Does(lambda x, c: forget(c(x)), conv(3, 3, 2, 1)))
-    assert derived_field(model, NamedLayer("last", model.last), random_image()) is None
+def test_an_operator_without_a_rule_is_admitted(hide: Callable[[Tensor], Tensor]) -> None:
+    assert field_of(Net(lambda: Does(lambda x, c: hide(c(x)), conv(3, 3, 2, 1)))) is None
 
 
 def test_looking_leaves_neither_hooks_nor_marks() -> None:
     net, layer = made("residual")
     image = random_image()
-    derived_field(net, layer, image)
-    cell_centroid(net, layer, image, (3, 3))
+    survey(net, image)
+    cell_centroids(net, layer, image, [(3, 3)])
     assert not vars(image)
     assert not any(part._forward_hooks for part in net.modules())
     assert all(weight.grad is None for weight in net.parameters())
@@ -194,7 +224,6 @@ def test_looking_leaves_neither_hooks_nor_marks() -> None:
         lambda x, stem: stem(x).flip(-1),
         lambda x, stem: stem(x).roll(5, -1),
         lambda x, stem: stem(x).rot90(1, (2, 3)),
-        lambda x, stem: stem(x).swapaxes(2, 3),
         lambda x, stem: torch.einsum("nchw->ncwh", stem(x)),
         lambda x, stem: F.conv2d(stem(x).transpose(2, 3), torch.ones(1, 8, 3, 1), stride=(2, 1)),
     ],
@@ -202,14 +231,14 @@ def test_looking_leaves_neither_hooks_nor_marks() -> None:
 def test_operators_that_move_cells_are_never_taken_for_keeping_them(move: Callable[..., Tensor]) -> None:
     """They have no rule, so the grid is not derived but measured, or refused."""
     net = Net(lambda: Does(move, conv(3, 3, 1, 1))).eval()
-    assert derived_field(net, NamedLayer("last", net.last), torch.randn(1, 3, SIZE, SIZE)) is None
+    assert field_of(net) is None
 
 
 @pytest.mark.parametrize("factor", [0.3, 0.7, 1.7])
 def test_a_scale_factor_is_taken_as_torch_takes_it(factor: float) -> None:
     """Not as the ratio of the sizes, which are rounded."""
     net = Net(lambda: Does(lambda x, stem: F.interpolate(stem(x), scale_factor=factor, mode="bilinear"), conv(3, 1)))
-    field = derived_field(net.eval(), NamedLayer("last", net.last), torch.randn(1, 3, 61, 61))
+    field = field_of(net.eval(), torch.randn(1, 3, 61, 61))
     assert field is not None
     assert field.scale == pytest.approx((1 / factor, 1 / factor))
     assert field.offset[0] == pytest.approx((1 / factor - 1) / 2)

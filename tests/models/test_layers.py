@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 import xaipipe
 from xaipipe import UsageError
-from xaipipe.models.layers import Captured, NamedLayer, activation_and_gradient, find_layer
+from xaipipe.models.layers import Captured, NamedLayer, activation_and_gradient
+from xaipipe.models.places import find_place
 
 
 class Branches(nn.Module):
@@ -18,6 +19,7 @@ class Branches(nn.Module):
         self.ignored = nn.Conv2d(4, 4, 1)
         self.never = nn.Conv2d(3, 4, 1)
         self.tokens = nn.Flatten(2)
+        self.means = Mean()
         self.pair = Pair()
         self.head = nn.Linear(4, 2)
 
@@ -25,7 +27,12 @@ class Branches(nn.Module):
         maps = self.body(x)
         self.ignored(maps)
         self.pair(maps)
-        return self.head(self.tokens(maps).mean(dim=2))
+        return self.head(self.means(self.tokens(maps)))
+
+
+class Mean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=2)
 
 
 class Pair(nn.Module):
@@ -40,17 +47,17 @@ def branches() -> nn.Module:
 
 
 def test_auto_is_the_last_layer_with_more_than_one_cell(tiny: nn.Module, images: Tensor) -> None:
-    assert find_layer(tiny, "auto", images).name == "3"
+    assert find_place(tiny, "auto", images).layer.name == "3"
 
 
 def test_auto_takes_the_outermost_of_nested_layers(tiny: nn.Module, images: Tensor) -> None:
     nested = nn.Sequential(tiny[:4], tiny[4:])
-    assert find_layer(nested, "auto", images).name == "0"
+    assert find_place(nested, "auto", images).layer.name == "0"
 
 
 def test_a_layer_is_found_by_name_and_by_module(tiny: nn.Module, images: Tensor) -> None:
-    assert find_layer(tiny, "2", images).module is tiny[2]
-    assert find_layer(tiny, tiny[2], images).name == "2"
+    assert find_place(tiny, "2", images).layer.module is tiny[2]
+    assert find_place(tiny, tiny[2], images).layer.name == "2"
 
 
 def test_a_map_is_the_same_by_name_and_by_module(tiny: nn.Module, images: Tensor) -> None:
@@ -68,7 +75,10 @@ def test_a_misspelt_layer_gets_the_nearest_one(branches: nn.Module, images: Tens
     ("layer", "message"),
     [
         ("", "the model has no layer ''"),
-        ("tokens", r"layer 'tokens' has no spatial output\n  got: \(1, 4, 1024\)\n  expected: a tensor \[N, C, h, w\]"),
+        (
+            "means",
+            r"layer 'means' has no spatial output\n  got: \(1, 4\)\n  expected: a tensor \[N, C, h, w\], or tokens",
+        ),
         ("head", r"layer 'head' has no spatial output\n  got: \(1, 2\)"),
         ("pair", "layer 'pair' has no spatial output\n  got: tuple"),
         ("never", "layer 'never' was not run by the model's forward pass"),
@@ -99,7 +109,7 @@ def test_a_model_without_maps_points_to_a_method_that_needs_none(images: Tensor)
         xaipipe.explain(flat, images)
 
 
-@pytest.mark.parametrize("layer", [3, None, ["2"]])
+@pytest.mark.parametrize("layer", [3, None, [], [3], ["2", None]])
 def test_what_is_no_layer_is_refused(tiny: nn.Module, images: Tensor, layer: object) -> None:
-    with pytest.raises(UsageError, match="expected: a layer's dotted name, a module of the model, or 'auto'"):
+    with pytest.raises(UsageError, match="expected: a layer's dotted name, a module of the model, 'auto', or a list"):
         xaipipe.explain(tiny, images, layer=layer)

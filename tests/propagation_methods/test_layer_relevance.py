@@ -120,16 +120,26 @@ def test_a_layer_without_space_has_one_cell(net: nn.Module, x: Tensor) -> None:
     assert not found.values[:, :3].any()
 
 
-@pytest.mark.parametrize(
-    ("layer", "message"),
-    [
-        ("tokens", r"the relevance of layer 'tokens' is no map[\s\S]*before its maps become tokens"),
-        ("steem", r"the model has no layer 'steem'[\s\S]*did you mean 'stem'"),
-    ],
-)
-def test_layers_without_maps_are_refused(net: nn.Module, x: Tensor, layer: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        xaipipe.explain(net, x, "lrp", layer=layer)
+def test_a_misspelt_layer_gets_the_nearest_one(net: nn.Module, x: Tensor) -> None:
+    with pytest.raises(UsageError, match=r"the model has no layer 'steem'[\s\S]*did you mean 'stem'"):
+        xaipipe.explain(net, x, "lrp", layer="steem")
+
+
+def test_a_layer_whose_outputs_lie_nowhere_is_refused(net: nn.Module, x: Tensor) -> None:
+    class Grouped(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(2).unflatten(1, (2, -1)).transpose(2, 3).reshape(len(x), -1, 3)
+
+    net.tokens, net.head = Grouped(), nn.Linear(192, 4, dtype=x.dtype)
+    with pytest.raises(UsageError, match="layer 'tokens' has no spatial output"):
+        xaipipe.explain(net, x, "lrp", layer="tokens")
+
+
+def test_the_relevance_of_tokens_lies_where_they_do(net: nn.Module, x: Tensor) -> None:
+    """Of a layer that only flattens: the maps' relevance."""
+    found = xaipipe.explain(net, x, "lrp", target=1, layer="tokens")
+    assert found.values.shape == (2, 6, 12, 8)
+    assert (found.grid.scale, found.grid.offset) == ((2, 2), (0, 0))
 
 
 def test_several_targets_at_a_layer_equal_one_by_one(net: nn.Module, x: Tensor) -> None:

@@ -24,10 +24,16 @@ class Field:
     offset: tuple[float, float] = (0.0, 0.0)
     receptive: tuple[float, float] = (1.0, 1.0)
     axes: tuple[int, int] = (2, 3)
+    sees_more: bool = False
+    """Beside its window a cell depends on the rest of the image, by attention, gates or norms over space."""
+    apart: float = 0.0
+    """How far from each other branches had their cells that met on the way here, in pixels."""
 
     @property
     def grid(self) -> Grid:
-        return Grid(self.scale, self.offset)
+        """Rounded to what can be told apart: sums of fractions leave remains."""
+        scale, offset = ((round(y, 9) + 0.0, round(x, 9) + 0.0) for y, x in (self.scale, self.offset))
+        return Grid(scale, offset)
 
     def windowed(self, axis: int, size: float, stride: float, padding: float, dilation: float = 1) -> Field:
         """After a window of `size` taps slides along one axis (0: y, 1: x)."""
@@ -72,7 +78,7 @@ def merged_field(fields: Sequence[Field]) -> Field | None:
 
 def field_after(operator: str, field: Field, call: Call) -> Field | None:
     """The field of an operator's output."""
-    if operator in _MOVES_CELLS or (operator in _SPATIAL_LAST and field.axes != (2, 3)):
+    if operator in MOVES_CELLS or (operator in SEES_WINDOWS and field.axes != (2, 3)):
         return None
     return _RULES.get(operator, _keep)(field, call)
 
@@ -153,13 +159,34 @@ def _stated_stride(call: Call, axis: int) -> float | None:
     return None if factor is None or recomputed else 1 / _pair(factor)[axis]
 
 
-def _padded(field: Field, call: Call) -> Field | None:
+def _shuffled(field: Field, call: Call) -> Field:
+    """Channels become cells: each cell is divided evenly."""
+    factor = call.get(1, "upscale_factor")
+    return field.windowed(0, 1 / factor, 1 / factor, 0).windowed(1, 1 / factor, 1 / factor, 0)
+
+
+def _unshuffled(field: Field, call: Call) -> Field:
+    """Cells become channels of the wider cell that they make up."""
+    factor = call.get(1, "downscale_factor")
+    return field.windowed(0, factor, factor, 0).windowed(1, factor, factor, 0)
+
+
+def _padded(field: Field, call: Call) -> Field:
     pads = list(call.get(1, "pad"))
-    pads += [0] * (4 - len(pads))
-    if call.output.ndim != 4 or field.axes != (2, 3):
-        return None
-    left, top = pads[0], pads[2]
-    return field.windowed(0, 1, 1, top).windowed(1, 1, 1, left)
+    for axis in (0, 1):
+        before = 2 * (len(call.shape) - 1 - field.axes[axis])  # the last dimension comes first
+        field = field.windowed(axis, 1, 1, pads[before] if before < len(pads) else 0)
+    return field
+
+
+def _linear(field: Field, call: Call) -> Field | None:
+    """Over the last dimension: of cells along it, each becomes a mixture of all."""
+    return None if len(call.shape) - 1 in field.axes else field
+
+
+def _normed(field: Field, call: Call) -> Field:
+    """By what is the same for a whole map."""
+    return replace(field, sees_more=True)
 
 
 def _permuted(field: Field, call: Call) -> Field:
@@ -224,16 +251,23 @@ _RULES: dict[str, Callable[[Field, Call], Field | None]] = {
     "adaptive_avg_pool2d": _resized,
     "adaptive_max_pool2d": _resized,
     "interpolate": _resized,
+    "pixel_shuffle": _shuffled,
+    "pixel_unshuffle": _unshuffled,
     "pad": _padded,
+    "linear": _linear,
+    **dict.fromkeys(("group_norm", "instance_norm"), _normed),
     **dict.fromkeys(("view", "reshape", "flatten", "unflatten"), _reshaped),
     "permute": _permuted,
     "transpose": _transposed,
     "__getitem__": _sliced,
 }
-_ANY_ORDER = {"view", "reshape", "flatten", "unflatten", "permute", "transpose", "__getitem__"}
-_SPATIAL_LAST = {name for name in _RULES if name not in _ANY_ORDER}
+_ANY_ORDER = {
+    *("view", "reshape", "flatten", "unflatten", "permute", "transpose", "__getitem__", "pad", "linear"),
+    *("group_norm", "instance_norm"),
+}
+SEES_WINDOWS = {name for name in _RULES if name not in _ANY_ORDER}
 """Operators that take the last two dimensions for space, whatever the model means by them."""
-_MOVES_CELLS = {
+MOVES_CELLS = {
     *("flip", "fliplr", "flipud", "roll", "rot90", "grid_sample", "swapaxes", "swapdims", "movedim", "moveaxis"),
     *("sort", "gather", "index_select", "take_along_dim", "scatter", "matmul", "__matmul__", "bmm", "einsum"),
     *("scaled_dot_product_attention", "cumsum", "fft_fft2", "fft_ifft2"),

@@ -1,57 +1,40 @@
-"""Where a layer's cells lie on the input, derived from the operators that the model really runs.
+"""Where a layer's cells lie on the input: as its operators say, or as gradients show it.
 
-Every tensor of a forward pass carries a `Field`: the input position of its cell 0, the distance between cells and how
-far a cell sees. `fields` has a rule for each operator that moves or resizes maps. `measured_grid` finds the same from
-gradients: it stands in where an operator has no rule, and tests hold the two against each other.
+`derived_field` follows every operator that the model really runs. `measured_grid` finds the same from gradients: it
+stands in where an operator has no rule, and `xaipipe.placement` holds the two against each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from xaipipe.errors import UsageError
-from xaipipe.models.fields import Call, Field, field_after, merged_field
 from xaipipe.models.forward import forward
-from xaipipe.models.layers import NamedLayer, graph_from, require_map, watch
+from xaipipe.models.layers import NamedLayer, not_run, require_map, watch
+from xaipipe.models.survey import noise
 from xaipipe.types import Grid
 
-_FIELD = "_xaipipe_field"
-
-
-def derived_field(module: nn.Module, layer: NamedLayer, pixels: Tensor) -> Field | None:
-    """The field of a layer's output, or None where an operator without a rule stands before it."""
-    outputs: list[Any] = []
-    with watch(layer.module, outputs.append), torch.no_grad(), _Tracer():
-        image = pixels[:1].detach().clone()
-        setattr(image, _FIELD, Field())
-        forward(module, image)
-    if not outputs:
-        raise UsageError(f"layer '{layer.name}' was not run by the model's forward pass")
-    require_map(layer, outputs[-1])
-    field: Field | None = getattr(outputs[-1], _FIELD, None)
-    return field if field is not None and field.axes == (2, 3) else None
+Cell = tuple[int, int]
+_PROBES = 4
+"""Images by which a grid is measured."""
 
 
 def measured_grid(module: nn.Module, layer: NamedLayer, pixels: Tensor) -> Grid:
     """The grid as gradients show it: the centroid of the squared gradient of inner cells, a line through two."""
-    size = _map_size(module, layer, pixels)
+    images = noise(pixels, _PROBES)
+    size = map_size(module, layer, images)
     scale, offset = [1.0, 1.0], [0.0, 0.0]
     for axis in (0, 1):
         near, far = size[axis] // 3, max(size[axis] - 1 - size[axis] // 3, size[axis] // 3)
         if near == far:
             raise UsageError(f"layer '{layer.name}' has too few cells to measure where they lie", got=size)
         middle = size[1 - axis] // 2
-        ends = [
-            cell_centroid(module, layer, pixels, (i, middle) if axis == 0 else (middle, i))[axis] for i in (near, far)
-        ]
-        scale[axis] = (ends[1] - ends[0]) / (far - near)
+        cells = [(i, middle) if axis == 0 else (middle, i) for i in (near, far)]
+        first, last = cell_centroids(module, layer, images, cells)[:, axis].tolist()
+        scale[axis] = (last - first) / (far - near)
         _require_plausible(scale[axis], int(pixels.shape[2 + axis]) / size[axis], layer)
-        offset[axis] = ends[0] - near * scale[axis]
+        offset[axis] = first - near * scale[axis]
     return Grid((scale[0], scale[1]), (offset[0], offset[1]))
 
 
@@ -66,59 +49,47 @@ def _require_plausible(scale: float, even: float, layer: NamedLayer) -> None:
         )
 
 
-def cell_centroid(module: nn.Module, layer: NamedLayer, pixels: Tensor, cell: tuple[int, int]) -> tuple[float, float]:
-    """The centre (y, x) of what one cell of a layer sees, weighted by its squared gradient."""
-    image = pixels[:1].detach().clone().requires_grad_()
-    kept: list[Tensor] = []
-    with watch(layer.module, kept.append), torch.enable_grad():
-        forward(module, image)
-        (gradient,) = torch.autograd.grad(kept[-1][0, :, cell[0], cell[1]].sum(), image)
-    weight = gradient[0].double().square().sum(dim=0)
+def cell_centroids(module: nn.Module, layer: NamedLayer, images: Tensor, cells: list[Cell]) -> Tensor:
+    """The centres (y, x) of what some cells of a layer see, [cells, 2]: the centroid of their squared gradients.
+
+    A cell's squared gradient is that of all its channels, Σ_c (∂A_c/∂x)², in the mean over the images. It is had from
+    one backward pass an image: channels with random signs, whose products with each other cancel in the mean.
+    """
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.zeros(len(cells), *images.shape[2:], dtype=torch.float64, device=images.device)
+    for image in images.detach():
+        leaf = image[None].clone().requires_grad_()
+        with torch.enable_grad():
+            maps = _maps_of(module, layer, leaf)
+        for index, (row, column) in enumerate(cells):
+            channels = maps[0, :, row, column]
+            signs = torch.randint(0, 2, channels.shape, generator=generator).mul_(2).sub_(1).to(channels)
+            (gradient,) = torch.autograd.grad((signs * channels).sum(), leaf, retain_graph=True, allow_unused=True)
+            if gradient is not None:
+                weights[index] += gradient[0].double().square().sum(dim=0)
+    return torch.stack([_centroid(weight, layer, cell) for weight, cell in zip(weights, cells, strict=True)])
+
+
+def _centroid(weight: Tensor, layer: NamedLayer, cell: Cell) -> Tensor:
     total = weight.sum()
     if total == 0:
         raise UsageError(f"cell {cell} of layer '{layer.name}' does not depend on the input")
-    ys = torch.arange(weight.shape[0], dtype=torch.float64, device=weight.device)
-    xs = torch.arange(weight.shape[1], dtype=torch.float64, device=weight.device)
-    return float((weight.sum(1) * ys).sum() / total), float((weight.sum(0) * xs).sum() / total)
+    along = [torch.arange(n, dtype=weight.dtype, device=weight.device) for n in weight.shape]
+    return torch.stack([(weight.sum(1) * along[0]).sum(), (weight.sum(0) * along[1]).sum()]).cpu() / total.cpu()
 
 
-def _map_size(module: nn.Module, layer: NamedLayer, pixels: Tensor) -> tuple[int, int]:
-    with graph_from(layer) as captured:
-        forward(module, pixels[:1])
-    assert captured.activation is not None
-    return int(captured.activation.shape[2]), int(captured.activation.shape[3])
+def _maps_of(module: nn.Module, layer: NamedLayer, image: Tensor) -> Tensor:
+    """The maps of a layer [N, C, h, w]."""
+    kept: list[Tensor] = []
+    with watch(layer.module, kept.append):
+        forward(module, image)
+    if not kept:
+        raise not_run(layer)
+    require_map(layer, kept[-1])
+    return layer.layout.to_maps(kept[-1])
 
 
-class _Tracer(TorchFunctionMode):
-    """Runs every operator as it is and writes the field of its result onto it."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        before = _shared_field(args, kwargs) if name != "__get__" else None
-        result = func(*args, **kwargs)
-        if before is not None:
-            field, shape = before
-            for output in result if isinstance(result, tuple | list) else (result,):
-                if isinstance(output, Tensor):
-                    setattr(output, _FIELD, field_after(name, field, Call(args, kwargs, shape, output)))
-        return result
-
-
-def _shared_field(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Field, torch.Size] | None:
-    """The field of an operator's inputs and the shape it goes with; branches that disagree meet in the middle."""
-    carriers = [t for t in _tensors([*args, *kwargs.values()]) if getattr(t, _FIELD, None) is not None]
-    if not carriers:
-        return None
-    merged = merged_field([getattr(t, _FIELD) for t in carriers])
-    return None if merged is None else (merged, carriers[0].shape)
-
-
-def _tensors(values: list[Any]) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, tuple | list):
-            yield from _tensors(list(value))
+def map_size(module: nn.Module, layer: NamedLayer, pixels: Tensor) -> tuple[int, int]:
+    with torch.no_grad():
+        maps = _maps_of(module, layer, pixels[:1])
+    return int(maps.shape[2]), int(maps.shape[3])

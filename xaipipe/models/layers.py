@@ -1,9 +1,9 @@
-"""Layers by name: finding them, choosing one, and seeing what one of them puts out."""
+"""Layers by name, and seeing what one of them puts out."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,31 +14,36 @@ from pydantic import BeforeValidator, WithJsonSchema
 from torch import Tensor, nn
 
 from xaipipe.errors import InputError, UsageError, did_you_mean
-from xaipipe.models.forward import forward
+from xaipipe.models.layout import MAPS, Layout
+
+_EXPECTED = "a layer's dotted name, a module of the model, 'auto', or a list of these"
 
 
 def _parse(value: Any) -> Any:
-    if not isinstance(value, str | nn.Module):
-        raise ValueError("a layer's dotted name, a module of the model, or 'auto'")
-    return value
+    if isinstance(value, str) and "," in value:
+        value = [part.strip() for part in value.split(",")]
+    listed = value if isinstance(value, list | tuple) else [value]
+    if not listed or not all(isinstance(one, str | nn.Module) for one in listed):
+        raise ValueError(_EXPECTED)
+    return tuple(listed) if isinstance(value, list | tuple) else value
 
 
-Layer = Annotated[str | nn.Module, BeforeValidator(_parse), WithJsonSchema({"type": "string"})]
-"""A layer's dotted name, 'auto' for the last one with space, or (from Python) the module itself."""
-
-_RESHAPERS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Identity, nn.Dropout, nn.Dropout2d)
+_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+OneLayer = str | nn.Module
+Layer = Annotated[OneLayer | tuple[OneLayer, ...], BeforeValidator(_parse), WithJsonSchema(_SCHEMA)]
+"""A layer's dotted name, 'auto' for the last one with space, or (from Python) the module itself; or a list of these."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedLayer:
     name: str
     module: nn.Module
+    layout: Layout = MAPS
+    """How its output becomes maps."""
 
 
-def find_layer(model: nn.Module, layer: str | nn.Module, pixels: Tensor) -> NamedLayer:
-    """The layer that a name, a module or 'auto' stands for."""
-    if layer == "auto":
-        return last_spatial_layer(model, pixels)
+def named_layer(model: nn.Module, layer: OneLayer) -> NamedLayer:
+    """The layer that a name or a module stands for."""
     named = dict(model.named_modules())
     if isinstance(layer, str):
         if layer not in named or not layer:
@@ -51,63 +56,60 @@ def find_layer(model: nn.Module, layer: str | nn.Module, pixels: Tensor) -> Name
     raise UsageError("the layer is not part of the model", got=type(layer).__name__, where=type(model).__name__)
 
 
-def last_spatial_layer(model: nn.Module, pixels: Tensor) -> NamedLayer:
-    """The last layer to put out maps with more than one cell; of nested ones the outermost."""
-    last: list[NamedLayer] = []
-
-    def note(layer: NamedLayer, output: Any) -> None:  # returns nothing, so that outputs stay as they are
-        if is_map(output) and output.shape[-1] * output.shape[-2] > 1:
-            last[:] = [layer]
-
-    with ExitStack() as hooks, torch.no_grad():
-        for name, module in model.named_modules():
-            if name and not isinstance(module, _RESHAPERS):
-                hooks.enter_context(watch(module, partial(note, NamedLayer(name, module))))
-        forward(model, pixels[:1])
-    if not last:
-        raise UsageError(
-            "no layer of the model puts out maps [N, C, h, w]",
-            where=type(model).__name__,
-            hint="name a layer, or use a method that needs none (saliency)",
-        )
-    return last[0]
-
-
 def require_map(layer: NamedLayer, output: Any) -> None:
     """Refuse a layer that puts out something else than maps."""
-    if not is_map(output):
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise UsageError(f"layer '{layer.name}' has no spatial output", got=got, expected="a tensor [N, C, h, w]")
+    if not layer.layout.fits(output):
+        raise no_maps(layer, tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__)
 
 
-def is_map(output: Any) -> bool:
-    return isinstance(output, Tensor) and output.ndim == 4
+def no_maps(layer: NamedLayer, got: object) -> UsageError:
+    expected = "a tensor [N, C, h, w], or tokens that lie on the image" if layer.layout == MAPS else layer.layout.words
+    return UsageError(
+        f"layer '{layer.name}' has no spatial output",
+        got=got,
+        expected=expected,
+        hint="`xaipipe layers` lists those that have one; 'auto' is the last",
+    )
 
 
 @dataclass(slots=True)
 class Captured:
-    """What a layer put out: a leaf of the graph that starts there."""
+    """The maps [N, C, h, w] that a layer put out, whatever its layout is: what gradients can be taken for."""
 
     activation: Tensor | None = None
 
 
 @contextmanager
 def graph_from(layer: NamedLayer) -> Iterator[Captured]:
-    """Inside, a forward pass records gradients only from this layer on, for its output as a leaf.
+    """Inside, a forward pass records gradients only from this layer on, for its maps as a leaf.
 
-    What lies before the layer costs no memory. A module that runs several times counts with its last run.
+    What lies before the layer costs no memory. A module that runs several times counts with its last run. Tokens that
+    have no place on the image, such as class tokens, go on as they are.
     """
-    captured = Captured()
-
-    def cut(output: Any) -> Tensor:
-        require_map(layer, output)
-        torch.set_grad_enabled(True)  # until the surrounding no_grad ends
-        captured.activation = output.detach().requires_grad_()
-        # a copy goes on, so that an in-place operator behind the layer cannot overwrite the leaf
-        return captured.activation.clone()
-
-    with torch.no_grad(), watch(layer.module, cut):
+    with graph_from_each([layer]) as (captured,):
         yield captured
+
+
+@contextmanager
+def graph_from_each(layers: Sequence[NamedLayer]) -> Iterator[list[Captured]]:
+    """The same for several layers of one forward pass; what lies before the first of them costs no memory."""
+    captured = [Captured() for _ in layers]
+    with torch.no_grad(), ExitStack() as hooks:
+        for layer, one in zip(layers, captured, strict=True):
+            hooks.enter_context(watch(layer.module, partial(_cut, layer, one, attached=len(layers) > 1)))
+        yield captured
+
+
+def _cut(layer: NamedLayer, captured: Captured, output: Any, attached: bool) -> Tensor:
+    """Keep the maps of a layer's output, and let the model go on with them."""
+    require_map(layer, output)
+    torch.set_grad_enabled(True)  # until the surrounding no_grad ends
+    if attached and output.requires_grad:  # a layer that is looked at stands before this one
+        captured.activation = layer.layout.to_maps(output).clone()
+    else:
+        captured.activation = layer.layout.to_maps(output).detach().requires_grad_()
+    # a copy goes on, so that an in-place operator behind the layer cannot overwrite what was kept
+    return layer.layout.from_maps(captured.activation, output).clone()
 
 
 def activation_and_gradient(
@@ -116,7 +118,7 @@ def activation_and_gradient(
     """The captured map and, where wanted, the gradient of the summed scores with respect to it."""
     activation = captured.activation
     if activation is None:
-        raise UsageError(f"layer '{layer.name}' was not run by the model's forward pass")
+        raise not_run(layer)
     if not scores.requires_grad:
         raise _independent(layer)
     slope = _gradient(activation, layer, scores) if gradient else None
@@ -130,6 +132,13 @@ def _gradient(activation: Tensor, layer: NamedLayer, scores: Tensor) -> Tensor:
     if not torch.isfinite(gradient).all():
         raise InputError("the gradient holds NaN or infinity", where=f"layer '{layer.name}'")
     return gradient
+
+
+def not_run(layer: NamedLayer) -> UsageError:
+    return UsageError(
+        f"layer '{layer.name}' was not run by the model's forward pass",
+        hint="name one that is run; `xaipipe layers` lists those with maps",
+    )
 
 
 def _independent(layer: NamedLayer) -> UsageError:
