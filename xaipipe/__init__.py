@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Other,
         Params,
         Pipeline,
+        Placement,
         Postprocessor,
         Preprocess,
         Question,
@@ -63,6 +64,8 @@ if TYPE_CHECKING:
         Target,
         evidence_at_pixels,
         explain,
+        fused,
+        placement,
         to_pixels,
     )
 
@@ -90,6 +93,7 @@ __all__ = [
     "Other",
     "Params",
     "Pipeline",
+    "Placement",
     "Postprocessor",
     "Preprocess",
     "Question",
@@ -116,7 +120,9 @@ __all__ = [
     "XaipipeError",
     "evidence_at_pixels",
     "explain",
+    "fused",
     "hookimpl",
+    "placement",
     "to_pixels",
 ]
 

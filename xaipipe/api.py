@@ -118,7 +118,9 @@ def _ready(model: nn.Module | Model, x: Tensor, output: int | str | None) -> Ite
         yield Batch(tiles=(), pixels=own, valid=everywhere), handle
 
 
-def _checked_pixels(x: Tensor, device: torch.device) -> Tensor:
+def _checked_pixels(x: object, device: torch.device) -> Tensor:
+    if isinstance(x, list | tuple):
+        raise _not_stacked(x)
     if not isinstance(x, Tensor) or x.ndim != 4 or len(x) == 0:
         got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise InputError(
@@ -141,6 +143,19 @@ def _checked_pixels(x: Tensor, device: torch.device) -> Tensor:
         bad = int((~finite).nonzero()[0, 0])
         raise InputError("the input holds NaN or infinity", got=f"image {bad}", expected="finite pixels")
     return x
+
+
+def _not_stacked(images: Sequence[Any]) -> InputError:
+    sizes = list(dict.fromkeys(tuple(image.shape) if isinstance(image, Tensor) else type(image) for image in images))
+    mixed = len(sizes) > 1
+    return InputError(
+        "the images of a batch are of several sizes" if mixed else "the images are no batch, but one by one",
+        got=f"{type(images).__name__} of {len(images)}: {', '.join(map(str, sizes))}",
+        expected="a tensor [N, C, H, W]",
+        hint="explain those of each size in a call of their own, or resize them"
+        if mixed
+        else "torch.stack makes it one",
+    )
 
 
 @cache

@@ -3,12 +3,13 @@
 from xaipipe.api import explain
 from xaipipe.models.layers import Layer
 from xaipipe.models.model import Model
+from xaipipe.models.placement import Placement, placement
 from xaipipe.models.preprocess import Preprocess
 from xaipipe.models.targets import Question, Similarity, Target
 from xaipipe.params import Params
 from xaipipe.pipeline import Pipeline, Summary
 from xaipipe.registry import Registry
-from xaipipe.resample import evidence_at_pixels, to_pixels
+from xaipipe.resample import evidence_at_pixels, fused, to_pixels
 from xaipipe.shares import ComparingExplainer, FittedExplainer, Other, SummedExplainer
 from xaipipe.stages import (
     Explainer,
@@ -36,6 +37,7 @@ __all__ = [
     "Other",
     "Params",
     "Pipeline",
+    "Placement",
     "Postprocessor",
     "Preprocess",
     "Question",
@@ -50,5 +52,7 @@ __all__ = [
     "Target",
     "evidence_at_pixels",
     "explain",
+    "fused",
+    "placement",
     "to_pixels",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,30 @@ def to_pixels(values: Tensor, grid: Grid, size: tuple[int, int], origin: tuple[i
     """
     rows = _along(values, 2, grid.scale[0], origin[0] - grid.offset[0], size[0])
     return _along(rows, 3, grid.scale[1], origin[1] - grid.offset[1], size[1])
+
+
+def to_cells(values: Tensor, grid: Grid, onto: Grid, size: tuple[int, int]) -> Tensor:
+    """Linear samples of [N, C, h, w] at the cells of another grid, which has `size` rows and columns."""
+    for axis in (0, 1):
+        step, start = grid.scale[axis] / onto.scale[axis], (onto.offset[axis] - grid.offset[axis]) / onto.scale[axis]
+        values = _along(values, 2 + axis, step, start, size[axis])
+    return values
+
+
+def fused(maps: Sequence[Tensor], grids: Sequence[Grid]) -> tuple[Tensor, Grid]:
+    """Maps of several layers [N, C, h, w] as one, on the finest of their grids.
+
+    Each counts as evidence per pixel, so that none weighs more because its cells are wider: values are divided by the
+    area of their cell, sampled at the finest cells, averaged over the layers, and multiplied by the finest cell's area.
+    It is linear and keeps signs; nothing is normalised, so that maps of different images can still be compared.
+    """
+    areas = [grid.scale[0] * grid.scale[1] for grid in grids]
+    finest = areas.index(min(areas))
+    onto, size = grids[finest], (maps[finest].shape[2], maps[finest].shape[3])
+    total = torch.zeros_like(maps[finest])
+    for values, grid, area in zip(maps, grids, areas, strict=True):
+        total = total + to_cells(values, grid, onto, size) * (areas[finest] / area)
+    return total / len(maps), onto
 
 
 def evidence_at_pixels(explanation: Explanation) -> tuple[Tensor, Tensor]:

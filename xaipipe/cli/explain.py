@@ -12,13 +12,13 @@ import typer
 
 from xaipipe.api import explain_with
 from xaipipe.cli.flags import PASS_ON, split_flags
+from xaipipe.cli.model_flags import with_model
 from xaipipe.cli.outputs import check_output, npz_bytes, png_bytes, save
 from xaipipe.cli.session import Session, session_of
 from xaipipe.config import Config, build_config, read_toml, with_settings
 from xaipipe.display import overlay
 from xaipipe.errors import UsageError
 from xaipipe.models.sources import load_model
-from xaipipe.models.weights import WEIGHTS
 from xaipipe.pipeline import chosen_device
 from xaipipe.reading.opening import open_guarded
 from xaipipe.running.checks import checked
@@ -56,7 +56,7 @@ def explain(
 ) -> None:
     """Explain one photograph. Flags of the method follow, such as --layer and --target."""
     session = session_of(context)
-    tables = _tables(config, settings, {"source": model and _from_here(model), "output": model_output}, method)
+    tables = with_model(_tables(config, settings, method), model, model_output)
     name = _method_name(tables)
     kind = session.registry.method("explain", name)
     own = [option for param in context.command.params for option in param.opts if option.startswith("--")]
@@ -96,21 +96,15 @@ def _explain(
     return explanation, rgb, model.label(explanation.targets[0]), notes
 
 
-def _tables(
-    config: Path | None, settings: list[str] | None, model: dict[str, str | None], method: str | None
-) -> dict[str, Any]:
+def _tables(config: Path | None, settings: list[str] | None, method: str | None) -> dict[str, Any]:
     tables = read_toml(config) if config else {}
     named = tables.get("explain", {})
     if method is not None and isinstance(named, dict) and named.get("method", "gradcam") != method:
         tables["explain"] = {"method": method}  # the file's other keys belong to the file's method
     tables = with_settings(tables, settings or [])
-    for table in ("model", "explain"):
-        if not isinstance(tables.get(table, {}), dict):
-            raise UsageError(f"'{table}' is a table", got=type(tables[table]).__name__, expected=f"[{table}]")
+    if not isinstance(tables.get("explain", {}), dict):
+        raise UsageError("'explain' is a table", got=type(tables["explain"]).__name__, expected="[explain]")
     tables.setdefault("explain", {}).setdefault("method", "gradcam")
-    given = {name: value for name, value in model.items() if value is not None}
-    if given:
-        tables.setdefault("model", {}).update(given)
     return tables
 
 
@@ -119,14 +113,6 @@ def _method_name(tables: dict[str, Any]) -> str:
     if not isinstance(name, str):
         raise UsageError("[explain] does not say which method", got=repr(name), expected='method = "NAME"')
     return name
-
-
-def _from_here(source: str) -> str:
-    """A path typed on the command line is relative to where it was typed, not to the configuration."""
-    place, colon, factory = source.rpartition(":")
-    if place.endswith(".py"):
-        return f"{Path(place).absolute()}{colon}{factory}"
-    return str(Path(source).absolute()) if Path(source).suffix in WEIGHTS else source
 
 
 def _whole(slide: Slide) -> np.ndarray[Any, Any]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xaipipe.cli import doctor, explain, methods, plugins, run
+from xaipipe.cli import doctor, explain, layers, methods, plugins, run
 from xaipipe.cli.flags import GLOBAL_HINT
 from xaipipe.cli.session import Session, plain_console
 from xaipipe.errors import InputError, StorageError, UsageError, XaipipeError
@@ -76,7 +76,7 @@ def build_app(registry: Registry) -> typer.Typer:
         rich_markup_mode=None,
     )
     app.callback()(_global_options)
-    for command in (explain, run, methods, plugins, doctor):
+    for command in (explain, run, methods, layers, plugins, doctor):
         command.add_to(app)
     registry.answers("xaipipe_commands", app=app)
     return app

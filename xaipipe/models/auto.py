@@ -39,7 +39,8 @@ def last_with_space(model: Model, layers: Sequence[SeenLayer], pixels: Tensor) -
             where=type(model.module).__name__,
             hint="name a layer, or use a method that needs none (saliency)",
         )
-    last = _last_that_matters(model, [seen for seen in spatial if seen.alone] or spatial, pixels)
+    alone = [seen for seen in spatial if seen.alone]
+    last = _last_that_matters(model, alone, pixels) if alone else _any_that_matters(model, spatial, pixels)
     return _normed(model, last, spatial, pixels) or last
 
 
@@ -53,14 +54,19 @@ def candidates(layers: Sequence[SeenLayer]) -> list[SeenLayer]:
     return [seen for seen in spatial if seen.field is not None] or spatial
 
 
-def _last_that_matters(model: Model, layers: Sequence[SeenLayer], pixels: Tensor) -> SeenLayer:
-    """Just the last one where no gradient tells, or where not even the first one matters: a head of zeros."""
-    for back, seen in enumerate(reversed(layers)):
-        if _matters(model, seen, pixels) is not False:
+def _last_that_matters(model: Model, alone: Sequence[SeenLayer], pixels: Tensor) -> SeenLayer:
+    """Just the last one where not even the first one matters: a head of zeros, or an output without a gradient."""
+    for back, seen in enumerate(reversed(alone)):
+        if _matters(model, seen, pixels):
             return seen
-        if back == _DOUBTFUL and _matters(model, layers[0], pixels) is False:
+        if back == _DOUBTFUL and not _matters(model, alone[0], pixels):
             break
-    return layers[-1]
+    return alone[-1]
+
+
+def _any_that_matters(model: Model, spatial: Sequence[SeenLayer], pixels: Tensor) -> SeenLayer:
+    """The last one where there is no layer that all goes through."""
+    return next((seen for seen in reversed(spatial) if _matters(model, seen, pixels)), spatial[-1])
 
 
 def _normed(model: Model, last: SeenLayer, spatial: Sequence[SeenLayer], pixels: Tensor) -> SeenLayer | None:
@@ -68,14 +74,11 @@ def _normed(model: Model, last: SeenLayer, spatial: Sequence[SeenLayer], pixels:
     after = spatial[spatial.index(last) + 1 :]
     if not after or (after[0].size, after[0].channels) != (last.size, last.channels):
         return None
-    return after[0] if _matters(model, last, pixels, without=after[0]) is False else None
+    return None if _matters(model, last, pixels, without=after[0]) else after[0]
 
 
-def _matters(model: Model, seen: SeenLayer, pixels: Tensor, without: SeenLayer | None = None) -> bool | None:
-    """Whether the model's output depends on a layer's cells; None where there is no gradient to tell it.
-
-    With `without`: whether it does so past that other layer.
-    """
+def _matters(model: Model, seen: SeenLayer, pixels: Tensor, without: SeenLayer | None = None) -> bool:
+    """Whether the model's output depends on a layer's cells; with `without`: past that other layer."""
     with ExitStack() as looking:
         captured = looking.enter_context(graph_from(seen.layer))
         if without is not None:
@@ -83,7 +86,7 @@ def _matters(model: Model, seen: SeenLayer, pixels: Tensor, without: SeenLayer |
         answer = forward(model.module, pixels[:1], model.source)
     score = _uneven_sum(answer if model.output is None else chosen_output(answer, model.output, model.source))
     if captured.activation is None or not score.requires_grad:
-        return False if without is not None else None
+        return False
     (slope,) = torch.autograd.grad(score, captured.activation, allow_unused=True)
     return slope is not None and bool(slope.any())
 

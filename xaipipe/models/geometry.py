@@ -6,6 +6,8 @@ stands in where an operator has no rule, and `xaipipe.placement` holds the two a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -49,7 +51,7 @@ def _require_plausible(scale: float, even: float, layer: NamedLayer) -> None:
         )
 
 
-def cell_centroids(module: nn.Module, layer: NamedLayer, images: Tensor, cells: list[Cell]) -> Tensor:
+def cell_centroids(module: nn.Module, layer: NamedLayer, images: Tensor, cells: Sequence[Cell]) -> Tensor:
     """The centres (y, x) of what some cells of a layer see, [cells, 2]: the centroid of their squared gradients.
 
     A cell's squared gradient is that of all its channels, Σ_c (∂A_c/∂x)², in the mean over the images. It is had from

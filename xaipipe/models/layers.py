@@ -127,10 +127,20 @@ def activation_and_gradient(
 
 def _gradient(activation: Tensor, layer: NamedLayer, scores: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(scores.sum(), activation, allow_unused=True)
+    return arrived(gradient, layer)
+
+
+def arrived(gradient: Tensor | None, layer: NamedLayer) -> Tensor:
+    """What `torch.autograd.grad(…, allow_unused=True)` found for a layer's maps; refused where the target is not there.
+
+    Of tokens a gradient of zeros is refused too: what reads the class token only leaves the others none.
+    """
     if gradient is None:
         raise _independent(layer)
     if not torch.isfinite(gradient).all():
         raise InputError("the gradient holds NaN or infinity", where=f"layer '{layer.name}'")
+    if layer.layout.start and not gradient.any():
+        raise _independent(layer)
     return gradient
 
 
@@ -144,7 +154,7 @@ def not_run(layer: NamedLayer) -> UsageError:
 def _independent(layer: NamedLayer) -> UsageError:
     return UsageError(
         f"the target does not depend on layer '{layer.name}' by differentiable operators",
-        hint="name another layer, or look for torch.no_grad, detach, argmax or numpy behind it",
+        hint="'auto' is the last layer on which it does; or look for torch.no_grad, detach, argmax or numpy behind it",
     )
 
 

@@ -16,6 +16,7 @@ from xaipipe.models.layout import Layout
 
 _EVEN = 1e-6
 """Of a cell: how far a cell of a grid may lie off its place."""
+_DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,10 +112,14 @@ def one_of_each(places: Tensor) -> Tensor:
 
 
 def _mean(places: Tensor, dimension: int) -> Tensor:
-    """Of those that have a place."""
+    """Of those that have a place; rounded, since in another order the same places have another sum."""
     places = one_of_each(places)
     first = places.narrow(dimension, 0, 1)
-    return first if bool((places == first).all()) else places.nanmean(dim=dimension, keepdim=True)
+    return (
+        first
+        if bool((places == first).all())
+        else places.nanmean(dim=dimension, keepdim=True).round(decimals=_DECIMALS)
+    )
 
 
 def _varying(places: Tensor) -> list[int]:

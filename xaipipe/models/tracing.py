@@ -164,9 +164,16 @@ class _Step:
         source = self._scattered(self.args[0])
         if source is None:
             return None
-        func = Tensor.reshape if self.name == "view" else self.func  # places do not lie in memory like the elements
-        y, x = (_outputs(func(part, *self.args[1:], **self.kwargs))[index] for part in (source.y, source.x))
+        y, x = (self._rerun(places, index) for places in (source.y, source.x))
         return None if y is None or x is None else source.changed(y, x)
+
+    def _rerun(self, places: Tensor, index: int) -> Tensor | None:
+        func = Tensor.reshape if self.name == "view" else self.func  # places do not lie in memory like the elements
+        moved = _outputs(func(places, *self.args[1:], **self.kwargs))[index]
+        if self.name != "unfold" or moved is None:
+            return moved
+        inside = func(torch.ones_like(places), *self.args[1:], **self.kwargs)  # zeros are padding
+        return torch.where(inside == 1, moved, torch.nan)
 
     def _joined(self, output: Tensor) -> Field | Scattered | None:
         """Along channels maps meet; along space they lie side by side."""
@@ -270,7 +277,7 @@ _REORDERS = {
     *("view", "reshape", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"),
     *("t", "T", "mT", "squeeze", "unsqueeze", "select", "narrow", "chunk", "split", "tensor_split", "unbind"),
     *("__getitem__", "roll", "flip", "fliplr", "flipud", "rot90", "expand", "repeat", "tile", "view_as", "reshape_as"),
-    "expand_as",
+    *("expand_as", "unfold"),
 }
 """Operators that put the same elements elsewhere."""
 _MEETS_OTHERS = _ATTENDS | SEES_WINDOWS | {"linear"}
