@@ -52,6 +52,7 @@ def test_every_block_is_of_a_kind_that_is_run_here() -> None:
         "xaipipe export",
         "xaipipe explain",
         "xaipipe methods",
+        "xaipipe layers",
         "xaipipe --plugin",
     )
     assert all(command.startswith(kinds) for command in commands())
@@ -98,7 +99,7 @@ def test_the_plugin_explains_a_slide(here: Path, slide: Path) -> None:
 
 def test_the_other_commands_run(here: Path) -> None:
     for command in commands():
-        if command.startswith(("xaipipe doctor", "xaipipe methods")):
+        if command.startswith(("xaipipe doctor", "xaipipe methods", "xaipipe layers")):
             assert main(command.split()[1:]) == 0
         if command.startswith("xaipipe explain"):
             rgb = Scene(seed=0, height=4096, width=4096).rgb(2048, 1536, 96, 96)

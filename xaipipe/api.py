@@ -146,15 +146,13 @@ def _checked_pixels(x: object, device: torch.device) -> Tensor:
 
 
 def _not_stacked(images: Sequence[Any]) -> InputError:
-    sizes = list(dict.fromkeys(tuple(image.shape) if isinstance(image, Tensor) else type(image) for image in images))
-    mixed = len(sizes) > 1
+    kinds = [str(tuple(image.shape)) if isinstance(image, Tensor) else type(image).__name__ for image in images]
+    mixed = len(set(kinds)) > 1
     return InputError(
-        "the images of a batch are of several sizes" if mixed else "the images are no batch, but one by one",
-        got=f"{type(images).__name__} of {len(images)}: {', '.join(map(str, sizes))}",
+        "the images of a batch are of several sizes" if mixed else "the images are not a batch, but one by one",
+        got=f"{type(images).__name__} of {len(images)}: {', '.join(dict.fromkeys(kinds))}",
         expected="a tensor [N, C, H, W]",
-        hint="explain those of each size in a call of their own, or resize them"
-        if mixed
-        else "torch.stack makes it one",
+        hint="explain each size in a call of its own, or resize them" if mixed else "torch.stack makes them one",
     )
 
 

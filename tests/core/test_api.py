@@ -116,6 +116,16 @@ def test_no_hook_and_no_gradient_stays_behind(tiny: nn.Module, images: torch.Ten
         (torch.zeros(3, 8, 8), r"not a batch of images\n  got: \(3, 8, 8\)\n  expected: .*\n  next: .* x\[None\]"),
         (torch.zeros(0, 3, 8, 8), r"not a batch of images\n  got: \(0, 3, 8, 8\)"),
         ("cat.png", "not a batch of images\n  got: str"),
+        (
+            [torch.zeros(3, 8, 8), torch.zeros(3, 8, 9), torch.zeros(3, 8, 8)],
+            r"of several sizes\n  got: list of 3: \(3, 8, 8\), \(3, 8, 9\)\n  expected: .*\n  next: explain each size",
+        ),
+        (
+            (torch.zeros(3, 8, 8),) * 2,
+            r"one by one\n  got: tuple of 2: \(3, 8, 8\)\n  expected: .*\n  next: torch.stack",
+        ),
+        ([], "one by one\n  got: list of 0"),
+        ([torch.zeros(3, 8, 8), "cat.png"], r"several sizes\n  got: list of 2: \(3, 8, 8\), str"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "not what a model sees\n  got: torch.uint8"),
         (torch.full((1, 3, 8, 8), float("nan")), "holds NaN or infinity\n  got: image 0"),
         (torch.zeros(1, 3, 8, 8, device="meta"), "another device than the model\n  got: meta\n  expected: cpu"),

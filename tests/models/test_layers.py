@@ -1,13 +1,16 @@
 """Layers: by name, by module, or the last one with space; what has no maps is refused."""
 
+import warnings
+
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 import xaipipe
 from xaipipe import UsageError
-from xaipipe.models.layers import Captured, NamedLayer, activation_and_gradient
-from xaipipe.models.places import find_place
+from xaipipe.models.layers import Captured, Layer, NamedLayer, activation_and_gradient
+from xaipipe.models.places import find_place, find_places
 
 
 class Branches(nn.Module):
@@ -113,3 +116,36 @@ def test_a_model_without_maps_points_to_a_method_that_needs_none(images: Tensor)
 def test_what_is_no_layer_is_refused(tiny: nn.Module, images: Tensor, layer: object) -> None:
     with pytest.raises(UsageError, match="expected: a layer's dotted name, a module of the model, 'auto', or a list"):
         xaipipe.explain(tiny, images, layer=layer)
+
+
+@pytest.mark.parametrize("layers", [["2", "0"], ("2", "0"), "2, 0", "2,0", ["2", "0", "2"]])
+def test_several_layers_are_named_in_a_list(tiny: nn.Module, images: Tensor, layers: object) -> None:
+    parsed = TypeAdapter(Layer, config={"arbitrary_types_allowed": True}).validate_python(layers)
+    assert [place.layer.name for place in find_places(tiny, parsed, images)] == ["2", "0"]
+
+
+def test_a_list_may_hold_names_modules_and_auto(tiny: nn.Module, images: Tensor) -> None:
+    places = find_places(tiny, ["0", tiny[1], "auto"], images)
+    assert [(place.layer.name, place.grid.scale) for place in places] == [("0", (2, 2)), ("1", (2, 2)), ("3", (4, 4))]
+
+
+def test_each_of_several_layers_is_checked(branches: nn.Module, images: Tensor) -> None:
+    with pytest.raises(UsageError, match="the model has no layer 'boddy'"):
+        find_places(branches, ["body", "boddy"], images)
+    with pytest.raises(UsageError, match="layer 'never' was not run"):
+        find_places(branches, ["body", "never"], images)
+
+
+def test_what_explains_one_layer_refuses_several(tiny: nn.Module, images: Tensor) -> None:
+    with pytest.raises(UsageError, match="one layer is explained at a time here\n  got: 0, 2\n"):
+        find_place(tiny, ["0", "2"], images)
+
+
+def test_scripted_layers_are_refused_and_others_found(tiny: nn.Module, images: Tensor) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scripted = torch.jit.script(tiny[2])
+    net = nn.Sequential(tiny[0], scripted, *tiny[4:]).eval()
+    assert find_place(net, "0", images).grid.scale == (2, 2)
+    with pytest.raises(UsageError, match="a scripted model does not let its layers be seen"):
+        find_place(net, "1", images)

@@ -56,7 +56,7 @@ def placement(
     >>> xaipipe.placement(model, torch.randn(16, 3, 512, 512), layer="layer4").error  # in pixels
     """
     handle = model if isinstance(model, Model) else Model.of(model)
-    with as_found(handle.module):
+    with torch.inference_mode(False), as_found(handle.module):
         place = find_place(handle, layer, x)
         asked = tuple(cells) if cells is not None else _innermost(place.size)
         _require_cells(asked, place.size, place.layer.name)

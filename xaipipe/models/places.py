@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from xaipipe.errors import UsageError
 from xaipipe.models.auto import last_with_space
 from xaipipe.models.fields import Field
 from xaipipe.models.geometry import measured_grid
@@ -30,9 +31,13 @@ class Place:
     """Rows and columns of its maps."""
 
 
-def find_place(model: nn.Module | Model, layer: OneLayer, pixels: Tensor) -> Place:
+def find_place(model: nn.Module | Model, layer: OneLayer | Sequence[OneLayer], pixels: Tensor) -> Place:
     """The layer that a name, a module or 'auto' stands for, for inputs of the size of some pixels."""
-    return find_places(model, layer, pixels)[0]
+    found = find_places(model, layer, pixels)
+    if len(found) > 1:
+        names = ", ".join(place.layer.name for place in found)
+        raise UsageError("one layer is explained at a time here", got=names, hint="name one of them")
+    return found[0]
 
 
 def find_places(model: nn.Module | Model, layers: OneLayer | Sequence[OneLayer], pixels: Tensor) -> tuple[Place, ...]:

@@ -101,9 +101,10 @@ class _Looking:
         self.tracer.passed(output, index)
         self.glimpses[index] = _Glimpse(output.shape, self.tracer.of(output))
         before, version, last = self._before
-        if before() is output and version == output._version and self._is_within(last, index):
+        written = 0 if output.is_inference() else output._version
+        if before() is output and version == written and self._is_within(last, index):
             self.glimpses[last].inner = True
-        self._before = (ref(output), output._version, index)
+        self._before = (ref(output), written, index)
 
     def _is_within(self, inner: int, outer: int) -> bool:
         return self._layers[inner].name.startswith(f"{self._layers[outer].name}.")
