@@ -160,7 +160,8 @@ def test_a_transformer_is_explained_without_a_function_for_its_tokens() -> None:
 def test_cells_that_nobody_reads_are_said() -> None:
     """Behind the last attention only the class token is read; a map of zeros would say nothing of that."""
     with pytest.raises(
-        xaipipe.UsageError, match=r"the target does not depend on layer 'norm'[\s\S]*next: 'auto' is the last"
+        xaipipe.UsageError,
+        match=r"the target does not depend on layer 'norm'[\s\S]*next: name another layer, 'auto' is one",
     ):
         xaipipe.explain(SmallVit(), images(1, (32, 24)), method="gradcam", layer="norm", target=1)
 

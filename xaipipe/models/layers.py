@@ -154,7 +154,7 @@ def not_run(layer: NamedLayer) -> UsageError:
 def _independent(layer: NamedLayer) -> UsageError:
     return UsageError(
         f"the target does not depend on layer '{layer.name}' by differentiable operators",
-        hint="'auto' is the last layer on which it does; or look for torch.no_grad, detach, argmax or numpy behind it",
+        hint="name another layer, 'auto' is one; or look for torch.no_grad, detach, argmax or numpy behind it",
     )
 
 

@@ -27,9 +27,10 @@ _PRODUCTS = {"mul", "mul_", "multiply", "multiply_", "__mul__", "__rmul__", "__i
 
 def shares_of(placed: Sequence[Placed], name: str) -> list[float]:
     """What part each operand has in the result; in hundredths, so that no rounding of a device's shows in them."""
-    if all(places == placed[0][1] for _, places in placed[1:]):
+    if all(_lie_alike(places, placed[0][1]) for _, places in placed[1:]):
         return [1 / len(placed)] * len(placed)
-    energies = [_energy(t, places, [o for o, _ in placed if o is not t and name in _PRODUCTS]) for t, places in placed]
+    factors = [tensor for tensor, _ in placed] if name in _PRODUCTS else []
+    energies = [_energy(tensor, places, [o for o in factors if o is not tensor]) for tensor, places in placed]
     total = sum(energies)
     alike = _ALIKE + 6 * math.sqrt(2 / min(tensor.numel() for tensor, _ in placed))  # what variances err by
     if not math.isfinite(total) or min(energies) * alike >= max(energies):
@@ -38,10 +39,20 @@ def shares_of(placed: Sequence[Placed], name: str) -> list[float]:
     return [one / sum(hundredths) for one in hundredths]
 
 
+def _lie_alike(one: Field | Scattered, other: Field | Scattered) -> bool:
+    if isinstance(one, Field) and isinstance(other, Field):
+        return (one.scale, one.offset, one.axes) == (other.scale, other.offset, other.axes)
+    if isinstance(one, Scattered) and isinstance(other, Scattered) and one.y.shape == other.y.shape:
+        return _same(one.y, other.y) and _same(one.x, other.x)
+    return False
+
+
 def _energy(tensor: Tensor, places: Field | Scattered, factors: Sequence[Tensor]) -> float:
     space = places.axes if isinstance(places, Field) else tuple(range(1, tensor.ndim))
     energy = tensor.detach().float().var(dim=space, correction=0, keepdim=True)
     for factor in factors:
+        if factor.ndim != tensor.ndim:
+            return math.nan
         energy = energy * factor.detach().float().square().mean(dim=space, keepdim=True)
     return float(energy.sum())
 

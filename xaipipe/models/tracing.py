@@ -161,7 +161,7 @@ class _Step:
 
     def _reordered(self, index: int) -> Scattered | None:
         """The same done to the places of the elements."""
-        source = self._scattered(self.args[0])
+        source = self._scattered(self.args[0]) if self.args else None
         if source is None:
             return None
         y, x = (self._rerun(places, index) for places in (source.y, source.x))
@@ -169,7 +169,10 @@ class _Step:
 
     def _rerun(self, places: Tensor, index: int) -> Tensor | None:
         func = Tensor.reshape if self.name == "view" else self.func  # places do not lie in memory like the elements
-        moved = _outputs(func(places, *self.args[1:], **self.kwargs))[index]
+        try:
+            moved = _outputs(func(places, *self.args[1:], **self.kwargs))[index]
+        except (TypeError, RuntimeError):  # bytes seen as another type, say: no operator on places
+            return None
         if self.name != "unfold" or moved is None:
             return moved
         inside = func(torch.ones_like(places), *self.args[1:], **self.kwargs)  # zeros are padding
@@ -199,6 +202,8 @@ class _Step:
 
     def _product(self, output: Tensor) -> Field | Scattered | None:
         """Rows of the left factor stay where they are; where it has no places, columns of the right one do."""
+        if len(self.args) < 2:
+            return None
         left, right = self.args[:2]
         rows, columns = self._scattered(left), self._scattered(right)
         found = None
