@@ -151,7 +151,7 @@ STOCK = {
     "torchvision:densenet121": "features",
     "torchvision:mobilenet_v2": "features",
     "torchvision:swin_t": "permute",
-    "torchvision:inception_v3": "Mixed_7c",
+    "torchvision:googlenet": "inception5b",
     "timm:vit_tiny_patch16_224": "blocks.11.norm1",
     "timm:deit_tiny_distilled_patch16_224": "blocks.11.norm1",
     "timm:eva02_tiny_patch14_224": "blocks.11",
@@ -163,5 +163,5 @@ STOCK = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", STOCK)
 def test_stock_nets(name: str) -> None:
-    model = stock(name, **({"init_weights": False} if "inception" in name else {}))
-    assert auto(model, (299, 299) if "inception" in name else (224, 224)) == STOCK[name]
+    model = stock(name, **({"init_weights": False} if "googlenet" in name else {}))
+    assert auto(model, (224, 224)) == STOCK[name]

@@ -180,6 +180,17 @@ def test_the_model_is_left_as_it_was() -> None:
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+def test_it_can_be_asked_where_nothing_has_a_gradient() -> None:
+    net, x = SmallCnn(), images(2)
+    expected = xaipipe.placement(net, x)
+    with torch.inference_mode():
+        inside = xaipipe.placement(net, x + 0)
+    with torch.no_grad():
+        without = xaipipe.placement(net, x)
+    assert torch.equal(inside.seen, expected.seen)
+    assert torch.equal(without.seen, expected.seen)
+
+
 def test_a_centroid_is_its_definition() -> None:
     """Σ_c (∂A_c/∂x)², channel by channel; the signs by which it is had cancel in the mean over many images."""
     net, cell = SmallCnn().double(), (3, 5)

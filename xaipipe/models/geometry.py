@@ -63,13 +63,17 @@ def cell_centroids(module: nn.Module, layer: NamedLayer, images: Tensor, cells: 
         leaf = image[None].clone().requires_grad_()
         with torch.enable_grad():
             maps = _maps_of(module, layer, leaf)
-        for index, (row, column) in enumerate(cells):
-            channels = maps[0, :, row, column]
-            signs = torch.randint(0, 2, channels.shape, generator=generator).mul_(2).sub_(1).to(channels)
-            (gradient,) = torch.autograd.grad((signs * channels).sum(), leaf, retain_graph=True, allow_unused=True)
+            signed = [_signed_sum(maps[0, :, row, column], generator) for row, column in cells]
+        for weight, one in zip(weights, signed, strict=True):
+            (gradient,) = torch.autograd.grad(one, leaf, retain_graph=True, allow_unused=True)
             if gradient is not None:
-                weights[index] += gradient[0].double().square().sum(dim=0)
+                weight += gradient[0].double().square().sum(dim=0)
     return torch.stack([_centroid(weight, layer, cell) for weight, cell in zip(weights, cells, strict=True)])
+
+
+def _signed_sum(channels: Tensor, generator: torch.Generator) -> Tensor:
+    signs = torch.randint(0, 2, channels.shape, generator=generator).mul_(2).sub_(1)
+    return (signs.to(channels) * channels).sum()
 
 
 def _centroid(weight: Tensor, layer: NamedLayer, cell: Cell) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +57,9 @@ def placement(
     >>> xaipipe.placement(model, torch.randn(16, 3, 512, 512), layer="layer4").error  # in pixels
     """
     handle = model if isinstance(model, Model) else Model.of(model)
-    with torch.inference_mode(False), as_found(handle.module):
+    outside = torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext()
+    with outside, as_found(handle.module):
+        x = x.clone() if x.is_inference() else x
         place = find_place(handle, layer, x)
         asked = tuple(cells) if cells is not None else _innermost(place.size)
         _require_cells(asked, place.size, place.layer.name)
