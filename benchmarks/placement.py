@@ -36,6 +36,8 @@ NETS = {
     "convnext_tiny": "features",
     "mobilenet_v2": "features",
     "timm:resnet50d": "layer4",
+    "timm:dla34": "level5",
+    "timm:hrnet_w18_small": "final_layer",
     "timm:tf_efficientnet_b0": "bn2",
     "timm:convnextv2_atto": "stages",
 }

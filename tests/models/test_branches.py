@@ -56,6 +56,21 @@ def test_the_centre_is_that_of_the_squared_gradient(name: str, first: float, sec
     assert place.source == (SAYS.format(3) if disagree else SAYS.partition(";")[0])
 
 
+@pytest.mark.parametrize("name", JOINS)
+def test_of_large_images_the_variance_stands_in(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a linear network and noise it is the squared gradient; no gradient is taken, which would keep all maps."""
+    net = Two(1, 3, JOINS[name])
+    expected = of(net).grid.offset
+    monkeypatch.setattr("xaipipe.models.survey._MOST_PIXELS", 0)
+    monkeypatch.setattr(torch.autograd, "grad", None)
+    assert of(net).grid.offset == pytest.approx(expected, abs=0.1)
+
+
+def test_a_model_without_a_derivative_has_a_place_too() -> None:
+    net = Two(1, 3, lambda a, b: a.detach() + b.detach())
+    assert of(net).grid.offset == pytest.approx((2.7, 2.7), abs=0.1)
+
+
 def test_what_a_product_takes_from_a_branch_is_what_the_other_leaves_of_it() -> None:
     """∂(ab) = b∂a + a∂b: a branch that hardly varies and is large takes little of the place."""
     net = Two(1, 1, lambda a, b: a * (5 + b))

@@ -1,14 +1,16 @@
 """Where the cells lie that operators make of several maps.
 
-Branches that agree leave it as it is. Where they disagree, every branch counts by what it contributes to the result:
-by the variance of its values over space, in a product times the mean square of the other factors.
+Branches that agree leave it as it is. Where they disagree, each counts by what it contributes to the result: its
+squared gradient for the image, over all elements. What a cell of a sum responds to has its centroid just there, but for
+products of the branches' gradients, which have no sign of their own. Where gradients cost too much, the variance of a
+branch over space stands for them; of a linear network and noise it is the same.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +20,8 @@ from xaipipe.models.scattered import Scattered, one_of_each
 
 Placed = tuple[Tensor, Field | Scattered]
 """An operand and where its cells lie."""
+Energy = Callable[[Tensor, Field | Scattered, Sequence[Tensor]], float]
+"""What an operand contributes, besides the other factors of a product."""
 
 _ALIKE = 1.1
 """Contributions count as equal where none is larger than another by this factor, or by more where values are few."""
@@ -25,14 +29,17 @@ _ROUNDING = 1e-6
 _PRODUCTS = {"mul", "mul_", "multiply", "multiply_", "__mul__", "__rmul__", "__imul__"}
 
 
-def shares_of(placed: Sequence[Placed], name: str) -> list[float]:
+def shares_of(placed: Sequence[Placed], name: str, energy: Energy) -> list[float]:
     """What part each operand has in the result; in hundredths, so that no rounding of a device's shows in them."""
     if all(_lie_alike(places, placed[0][1]) for _, places in placed[1:]):
         return [1 / len(placed)] * len(placed)
     factors = [tensor for tensor, _ in placed] if name in _PRODUCTS else []
-    energies = [_energy(tensor, places, [o for o in factors if o is not tensor]) for tensor, places in placed]
+    others = [[other for other in factors if other is not tensor] for tensor, _ in placed]
+    energies = [energy(*one, rest) for one, rest in zip(placed, others, strict=True)]
+    if not any(energies):  # nothing of it has a gradient
+        energies = [spread(*one, rest) for one, rest in zip(placed, others, strict=True)]
     total = sum(energies)
-    alike = _ALIKE + 6 * math.sqrt(2 / min(tensor.numel() for tensor, _ in placed))  # what variances err by
+    alike = _ALIKE + 6 * math.sqrt(2 / min(tensor.numel() for tensor, _ in placed))  # what estimates err by
     if not math.isfinite(total) or min(energies) * alike >= max(energies):
         return [1 / len(placed)] * len(placed)
     hundredths = [round(100 * energy / total) for energy in energies]
@@ -47,7 +54,8 @@ def _lie_alike(one: Field | Scattered, other: Field | Scattered) -> bool:
     return False
 
 
-def _energy(tensor: Tensor, places: Field | Scattered, factors: Sequence[Tensor]) -> float:
+def spread(tensor: Tensor, places: Field | Scattered, factors: Sequence[Tensor]) -> float:
+    """The variance over space; in a product times the mean square of the other factors."""
     space = places.axes if isinstance(places, Field) else tuple(range(1, tensor.ndim))
     energy = tensor.detach().float().var(dim=space, correction=0, keepdim=True)
     for factor in factors:
@@ -55,6 +63,23 @@ def _energy(tensor: Tensor, places: Field | Scattered, factors: Sequence[Tensor]
             return math.nan
         energy = energy * factor.detach().float().square().mean(dim=space, keepdim=True)
     return float(energy.sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """The squared gradient of all elements for an image; by random signs, whose products cancel in the sum."""
+
+    image: Tensor
+    generator: torch.Generator = field(default_factory=lambda: torch.Generator().manual_seed(0))
+
+    def __call__(self, tensor: Tensor, places: Field | Scattered, factors: Sequence[Tensor]) -> float:
+        signed = tensor * torch.randint(0, 2, tensor.shape, generator=self.generator).mul_(2).sub_(1).to(tensor)
+        for factor in factors:
+            signed = signed * factor.detach()
+        if not signed.requires_grad:
+            return 0.0
+        (slope,) = torch.autograd.grad(signed.sum(), self.image, retain_graph=True, allow_unused=True)
+        return 0.0 if slope is None else float(slope.double().square().sum())
 
 
 def met(placed: Sequence[Placed], shares: Sequence[float], output: Tensor) -> Field | Scattered | None:

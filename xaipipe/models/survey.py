@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,15 +12,19 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
+from xaipipe.errors import InputError
 from xaipipe.models.fields import Field
 from xaipipe.models.forward import forward
 from xaipipe.models.layers import NamedLayer, watch
+from xaipipe.models.meeting import Energy, Slope, spread
 from xaipipe.models.model import Model
 from xaipipe.models.outputs import chosen_output
 from xaipipe.models.scattered import laid_out
 from xaipipe.models.tracing import Nowhere, Trace, Tracer, tensors_in
 
 _SEED = 0
+_MOST_PIXELS = 3 << 20
+"""Of all channels of an image that is differentiated, which keeps what every operator has seen."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +63,31 @@ class SeenLayer:
 def survey(model: nn.Module | Model, pixels: Tensor) -> list[SeenLayer]:
     """The layers of a model in the order in which they (last) put something out.
 
-    One image of noise is looked at: where branches meet it depends on what they contribute where their cells lie, and
-    that must not change from one batch to the next.
+    One image of noise is looked at: where branches disagree about where their cells lie, it depends on what they
+    contribute, and that must not change from one batch to the next. Only then it is looked at with gradients too.
     """
     handle = model if isinstance(model, Model) else Model.of(model)
-    layers = [NamedLayer(name, module) for name, module in handle.module.named_modules() if name]
-    image, looking = noise(pixels), _Looking(layers)
+    image = noise(pixels)
+    with torch.no_grad():
+        seen = _looked_at(handle, image, spread)
+    if image[0].numel() > _MOST_PIXELS or not any(one.field and one.field.apart for one in seen):
+        return seen
+    with torch.enable_grad(), suppress(InputError):  # a model that cannot be differentiated is told elsewhere
+        image.requires_grad_()
+        seen = _looked_at(handle, image, Slope(image))
+    return seen
+
+
+def _looked_at(model: Model, image: Tensor, energy: Energy) -> list[SeenLayer]:
+    layers = [NamedLayer(name, module) for name, module in model.module.named_modules() if name]
+    looking = _Looking(layers, Tracer(energy))
     looking.tracer.begin(image)
-    with ExitStack() as hooks, torch.no_grad(), looking.tracer:
+    with ExitStack() as hooks, looking.tracer:
         for index, layer in enumerate(layers):
             if not isinstance(layer.module, torch.jit.ScriptModule):  # which does not let itself be watched
                 hooks.enter_context(watch(layer.module, partial(looking.look, index)))
-        answer = forward(handle.module, image, handle.source)
-    through = _through(looking.tracer, answer, handle)
+        answer = forward(model.module, image, model.source)
+    through = _through(looking.tracer, answer, model)
     return [_seen(layers[index], glimpse, index in through) for index, glimpse in looking.glimpses.items()]
 
 
@@ -87,8 +103,8 @@ class _Glimpse:
 class _Looking:
     """What the layers of one forward pass put out, the last one last."""
 
-    def __init__(self, layers: Sequence[NamedLayer]) -> None:
-        self.tracer = Tracer()
+    def __init__(self, layers: Sequence[NamedLayer], tracer: Tracer) -> None:
+        self.tracer = tracer
         self.glimpses: dict[int, _Glimpse] = {}
         self._layers = layers
         self._before: tuple[Callable[[], Tensor | None], int, int] = (lambda: None, 0, 0)

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from xaipipe.models.fields import MOVES_CELLS, SEES_WINDOWS, Call, Field, field_after
-from xaipipe.models.meeting import Placed, joined, met, shares_of
+from xaipipe.models.meeting import Energy, Placed, joined, met, shares_of, spread
 from xaipipe.models.scattered import Scattered
 
 
@@ -37,8 +37,9 @@ class Trace:
 class Tracer(TorchFunctionMode):
     """Runs every operator as it is, and notes what is known of its result."""
 
-    def __init__(self) -> None:
+    def __init__(self, energy: Energy = spread) -> None:
         super().__init__()
+        self._energy = energy
         self._traces = WeakTensorKeyDictionary()
 
     def begin(self, image: Tensor) -> None:
@@ -74,7 +75,7 @@ class Tracer(TorchFunctionMode):
             return None
         read = tensors_in(args[:1] if name in _OF_THE_FIRST else [*args, *kwargs.values()])
         known = [(tensor, trace) for tensor in read if (trace := self.of(tensor)) is not None]
-        return _Step.of(func, name, args, kwargs, known) if known else None
+        return _Step.of(func, name, args, kwargs, known, self._energy) if known else None
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,13 @@ class _Step:
 
     @classmethod
     def of(
-        cls, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], known: Sequence[tuple[Tensor, Trace]]
+        cls,
+        func: Any,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        known: Sequence[tuple[Tensor, Trace]],
+        energy: Energy,
     ) -> _Step:
         placed, elsewhere = [], []
         for tensor, trace in known:
@@ -102,7 +109,7 @@ class _Step:
             else:
                 placed.append((tensor, trace.places))
         through = frozenset.intersection(*(trace.through for _, trace in known))
-        shares = shares_of(placed, name) if placed and name not in _ONE_BY_ONE else []
+        shares = shares_of(placed, name, energy) if placed and name not in _ONE_BY_ONE else []
         return cls(func, name, args, kwargs, tuple(placed), tuple(shares), tuple(elsewhere), through)
 
     def places(self, index: int, output: Tensor) -> Places:
