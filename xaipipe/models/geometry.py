@@ -1,7 +1,6 @@
-"""Where a layer's cells lie on the input: as its operators say, or as gradients show it.
+"""Where a layer's cells lie on the input, as gradients show it.
 
-`derived_field` follows every operator that the model really runs. `measured_grid` finds the same from gradients: it
-stands in where an operator has no rule, and `xaipipe.placement` holds the two against each other.
+It stands in where an operator has no rule, and `xaipipe.placement` holds what is derived against it.
 """
 
 from __future__ import annotations
