@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from xaipipe import Batch, ExplanationWarning
+from xaipipe import Batch
+from xaipipe.doubts import doubt, named
 from xaipipe.models.targets import Selection
 
 _SHARE = 0.05
@@ -36,22 +36,13 @@ class Completeness:
         return cls(difference, difference - values.sum(dim=(1, 2, 3)), bound + rounding * scale)
 
     def warn(self, method: str, batch: Batch, selection: Selection, remedy: str) -> None:
-        """Name the worst image whose gap is larger than the bound."""
-        over = (self.gap.abs() - self.bound).tolist()
-        worst = max(range(len(over)), key=over.__getitem__)
-        if over[worst] <= 0:
-            return
-        others = sum(one > 0 for one in over) - 1
-        warnings.warn(
-            f"{method}: the map of {named(batch, worst)}, target {selection.targets[worst]}, sums to "
-            f"{float(self.difference[worst] - self.gap[worst]):.4g}, and the score differs from the reference's by "
-            f"{float(self.difference[worst]):.4g}: a gap of {float(self.gap[worst]):.2g}"
-            f"{f', and of {others} more images' if others else ''}; {remedy}",
-            ExplanationWarning,
-            stacklevel=2,
-        )
+        """Of the images whose gap is larger than the bound."""
 
+        def text(image: int) -> str:
+            return (
+                f"{method}: the map of {named(batch, image)}, target {selection.targets[image]}, sums to "
+                f"{float(self.difference[image] - self.gap[image]):.4g}, and the score differs from the reference's by "
+                f"{float(self.difference[image]):.4g}: a gap of {float(self.gap[image]):.2g}; {remedy}"
+            )
 
-def named(batch: Batch, image: int) -> str:
-    """What people call an image of a batch."""
-    return str(batch.tiles[image]) if batch.tiles else f"image {image}"
+        doubt(f"{method}: a gap to the difference", batch, (self.gap.abs() - self.bound).tolist(), text)

@@ -97,7 +97,7 @@ class _Curve:
         steepest = [alphas[max(range(len(own)), key=lambda k: abs(own[k]))] for own in self._slopes]
         return {
             "alpha": steepest if chosen == "steepest" else chosen,
-            "alphas": list(alphas),
+            "alphas": tuple(alphas),
             "path_scores": self._scores,
             "gradient_norms": self._norms,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -10,11 +9,11 @@ import torch
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from torch import Tensor
 
-from xaipipe import Batch, Explanation, ExplanationWarning, Model, Question
+from xaipipe import Batch, Explanation, Model, Question
+from xaipipe.doubts import doubt, named
 from xaipipe.models.targets import Selection
 from xaipipe.propagation import references_for
 from xaipipe.propagation.references import parse_references
-from xaipipe_gradients.completeness import named
 from xaipipe_gradients.draws import generator
 from xaipipe_gradients.moments import Moments, relative
 from xaipipe_gradients.points import Place, PointsExplainer, asked_without_gradient
@@ -97,14 +96,14 @@ class ExpectedGradients(PointsExplainer):
         return self.explanation(batch, selection, values, facts, errors)
 
     def _warn(self, batch: Batch, selection: Selection, gap: Tensor, bound: Tensor) -> None:
-        for image in (gap.abs() > bound).nonzero()[:1, 0].tolist():
-            warnings.warn(
+        def text(image: int) -> str:
+            return (
                 f"{self.name}: the map of {named(batch, image)}, target {selection.targets[image]}, lacks "
                 f"{float(gap[image]):.2g} of the score's difference to its references, where chance leaves "
-                f"{float(bound[image]):.2g} at most; take more than {self.params.samples} samples",
-                ExplanationWarning,
-                stacklevel=2,
+                f"{float(bound[image]):.2g} at most; take more than {self.params.samples} samples"
             )
+
+        doubt(f"{self.name}: a gap to the difference", batch, (gap.abs() - bound).tolist(), text)
 
 
 class _Drawn:

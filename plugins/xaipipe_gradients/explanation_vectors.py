@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,9 +10,9 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from xaipipe import Batch, Explanation, ExplanationWarning, Model, Question
+from xaipipe import Batch, Explanation, Model, Question
+from xaipipe.doubts import doubt, named
 from xaipipe.models.targets import Selection
-from xaipipe_gradients.completeness import named
 from xaipipe_gradients.draws import normal
 from xaipipe_gradients.points import Place, PointsExplainer, asked_without_gradient
 from xaipipe_gradients.surrogates import Fitted, gaussian_process, parzen, variance
@@ -93,15 +92,15 @@ class ExplanationVectors(PointsExplainer):
         return gaussian_process(inner, labels, length, self.params.noise)
 
     def _warn_of_one_answer(self, batch: Batch, selection: Selection, labels: Tensor) -> None:
-        for image in (labels.amin(dim=1) == labels.amax(dim=1)).nonzero()[:1, 0].tolist():
+        def text(image: int) -> str:
             same = float(self._said(selection)[image]) == float(labels[image, 0])
-            warnings.warn(
+            return (
                 f"{self.name}: the model says the same of all samples near {named(batch, image)}, target "
                 f"{selection.targets[image]}, so that its map is zero; take a sigma "
-                f"{'larger' if same else 'smaller'} than {self.params.sigma:g}",
-                ExplanationWarning,
-                stacklevel=2,
+                f"{'larger' if same else 'smaller'} than {self.params.sigma:g}"
             )
+
+        doubt(f"{self.name}: one answer", batch, (labels.amin(dim=1) == labels.amax(dim=1)).double().tolist(), text)
 
     def _said(self, selection: Selection) -> Tensor:
         """What the model says of each image, as a label."""

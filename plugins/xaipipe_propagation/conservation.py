@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xaipipe import ExplanationWarning
+from xaipipe import Batch
+from xaipipe.doubts import doubt, named
 from xaipipe.propagation import Pulled
 from xaipipe.propagation.audit import Audit
 from xaipipe.propagation.books import ABSORBERS
@@ -43,7 +43,7 @@ class Balance:
         amounts = _stacked(pulled.absorbed, begun)
         moved = begun.abs() + values.abs().sum(dim=1) + amounts.abs().sum(dim=(0, 1))
         balance = cls(begun, arrived, amounts.sum(dim=0).to(begun), moved, of_the_batch=False)
-        if balance.missing > BOUNDS.get(pulled.values.dtype, COARSE) >= balance.missing_of_all:
+        if float(balance.missing.max()) > BOUNDS.get(pulled.values.dtype, COARSE) >= balance.missing_of_all:
             mean = balance.absorbed.mean(dim=1, keepdim=True).expand_as(balance.absorbed)
             return cls(begun, arrived, mean, moved, of_the_batch=True)
         return balance
@@ -54,9 +54,9 @@ class Balance:
         return residual.mean().expand_as(residual) if self.of_the_batch else residual
 
     @property
-    def missing(self) -> float:
-        """The largest residual of an image, as a share of what was moved."""
-        return float((self.residual.abs() / self._scale(self.moved)).max())
+    def missing(self) -> Tensor:
+        """The residual of each image, as a share of what was moved."""
+        return self.residual.abs() / self._scale(self.moved)
 
     @property
     def missing_of_all(self) -> float:
@@ -77,30 +77,30 @@ class Balance:
         return found
 
 
-def warn_of_losses(method: str, pulled: Pulled, again: Callable[[], tuple[Pulled, Audit]]) -> None:
+def warn_of_losses(method: str, batch: Batch, pulled: Pulled, again: Callable[[], tuple[Pulled, Audit]]) -> None:
     """Warn where more is missing than rounding explains, and name the operator where it was lost.
 
     `again` runs the same once more with every operator watched.
     """
     missing = Balance.of(pulled).missing
     bound = BOUNDS.get(pulled.values.dtype, COARSE)
-    if not missing > bound:  # a map with NaN in it is refused anyway
+    if not float(missing.max()) > bound:  # a map with NaN in it is refused anyway
         return
     watched, audit = again()
     worst = max(watched.absorbed, key=_lost)
     if audit.precisions.get(id(worst.operation)) in (torch.half, torch.bfloat16):
         bound = COARSE
-    if missing <= bound:
-        return
-    warnings.warn(
-        f"{method}: the relevance does not add up to the score\n"
-        f"  got: {missing:.2g} of all that was handed back is missing\n"
-        f"  expected: at most {bound:g}\n"
-        f"  where: {_place(worst, watched)}\n"
-        f"  next: do not rely on this map; give the operator a rule that conserves (xaipipe.propagation.register)",
-        ExplanationWarning,
-        stacklevel=2,
-    )
+
+    def text(image: int) -> str:
+        return (
+            f"{method}: the relevance does not add up to the score\n"
+            f"  got: {float(missing[image]):.2g} of all that was handed back is missing, of {named(batch, image)}\n"
+            f"  expected: at most {bound:g}\n"
+            f"  where: {_place(worst, watched)}\n"
+            f"  next: do not rely on this map; give the operator a rule that conserves (xaipipe.propagation.register)"
+        )
+
+    doubt(f"{method}: relevance is lost", batch, (missing.double() - bound).tolist(), text)
 
 
 def _place(worst: Absorbed, watched: Pulled) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from xaipipe import Batch, Explanation, Grid
-from xaipipe.errors import ExplanationWarning
+from xaipipe.doubts import doubt, named
 from xaipipe.models.targets import Selection
 from xaipipe_propagation.compared import Compared
 
@@ -69,31 +68,30 @@ class Difference:
                 **said,
                 "references": self._references,
                 "reference_scores": (self._reference_scores / self._references).tolist(),
-                **({"by_gradient": list(by_gradient)} if by_gradient else {}),
+                **({"by_gradient": tuple(by_gradient)} if by_gradient else {}),
             },
             tiles=self._batch.tiles,
         )
 
     def _warn(self, explanation: Explanation, gaps: Tensor, differences: Tensor, reference_scores: Tensor) -> None:
-        """Of the image whose gap exceeds its bound the most."""
+        """Of the images whose gap exceeds its bound."""
         scores = explanation.scores.double().abs() + reference_scores.abs()
         handed_out = explanation.values.double().abs().sum(dim=(1, 2, 3))
         size = scores + torch.minimum(handed_out, _CANCELLING * scores)
         bounds = _SHARE * differences.abs() + _ROUNDINGS * torch.finfo(explanation.values.dtype).eps * size
-        over = (gaps.abs() - bounds).tolist()
-        worst = max(range(len(over)), key=over.__getitem__)
-        if over[worst] <= 0:
-            return
-        image = str(self._batch.tiles[worst]) if self._batch.tiles else f"image {worst}"
-        if by_gradient := explanation.diagnostics.get("by_gradient"):
-            blame = f"taken by their gradient: {', '.join(by_gradient)}"
-        elif bool(handed_out[worst] > _CANCELLING * scores[worst]):
-            blame = f"contributions of {float(handed_out[worst]):.1g} cancel: choose another reference, or float64"
-        else:
-            blame = "the model chooses by value somewhere (where, sort, topk, a mask), which is not followed"
-        warnings.warn(
-            f"deeplift: the map of {image}, target {explanation.targets[worst]}, does not sum to the difference of the "
-            f"scores, {float(differences[worst]):.3g}: {float(gaps[worst]):.2g} is missing; {blame}",
-            ExplanationWarning,
-            stacklevel=2,
-        )
+
+        def blame(image: int) -> str:
+            if by_gradient := explanation.diagnostics.get("by_gradient"):
+                return f"taken by their gradient: {', '.join(by_gradient)}"
+            if bool(handed_out[image] > _CANCELLING * scores[image]):
+                return f"contributions of {float(handed_out[image]):.1g} cancel: choose another reference, or float64"
+            return "the model chooses by value somewhere (where, sort, topk, a mask), which is not followed"
+
+        def text(image: int) -> str:
+            return (
+                f"deeplift: the map of {named(self._batch, image)}, target {explanation.targets[image]}, does not sum "
+                f"to the difference of the scores, {float(differences[image]):.3g}: {float(gaps[image]):.2g} is "
+                f"missing; {blame(image)}"
+            )
+
+        doubt("deeplift: a gap to the difference", self._batch, (gaps.abs() - bounds).tolist(), text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -47,7 +48,7 @@ class RelevanceExplainer(BackwardExplainer):
         self.require_used(rules)
         if self._is_complete and not isinstance(model, WholeImage):
             for question, pulled in zip(questions, every, strict=True):
-                warn_of_losses(self.name, pulled, lambda question=question: self._watched(batch, model, question))
+                warn_of_losses(self.name, batch, pulled, partial(self._watched, batch, model, question))
         return [self._placed(self._explanation(batch, pulled), batch, model) for pulled in every]
 
     def _watched(self, batch: Batch, model: Model, question: Question) -> tuple[Pulled, Audit]:

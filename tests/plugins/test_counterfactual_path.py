@@ -60,7 +60,7 @@ def test_inside_it_is_the_gradient_there(alpha: float) -> None:
 def test_the_curve_holds_scores_and_norms_of_gradients() -> None:
     model, x = SmallCnn().double(), images(2).double()
     facts = explained(model, x, steps=4).diagnostics
-    assert facts["alphas"] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert facts["alphas"] == (0.0, 0.25, 0.5, 0.75, 1.0)
     for step, alpha in enumerate(facts["alphas"]):
         there = xaipipe.explain(model, alpha * x, "saliency", target=1)
         norms = there.values.flatten(1).norm(dim=1)

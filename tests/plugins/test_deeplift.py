@@ -226,7 +226,7 @@ def test_an_unknown_operators_gradient_is_recorded_and_warned_about() -> None:
         net, x = Around(function), images(2, (8, 8)).double()
         with pytest.warns(ExplanationWarning, match=f"by their gradient: {name}"):
             found = explain(net, x, unknown="gradient")
-        assert found.diagnostics["by_gradient"] == [name]
+        assert found.diagnostics["by_gradient"] == (name,)
     assert "by_gradient" not in explain(SmallCnn(), images(1), unknown="gradient").diagnostics
 
 

@@ -159,6 +159,10 @@ def _check_explanation(check: _Check, item: Any, result: Explanation) -> None:
         raise check.error("returned values on another device", result.values.device, source.device)
     if result.valid is not None:
         check.shape("a validity mask", result.valid, (n, *result.values.shape[2:]))
+    for name, value in result.diagnostics.items():
+        if isinstance(value, list) and len(value) != n:
+            problem = f"returned the diagnostic '{name}' with the wrong number of entries"
+            raise check.error(problem, len(value), f"{n}, one an image; a tuple says something of them all")
     if result.standard_error is not None:
         check.shape("a standard error", result.standard_error, tuple(result.values.shape))
         check.finite("standard errors", result.standard_error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Hashable, Iterator
 from threading import Lock
 from typing import Annotated, Any, TypeVar
@@ -12,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from xaipipe.errors import ExplanationWarning
+from xaipipe.doubts import remark
 from xaipipe.models.forward import is_out_of_memory
 from xaipipe.models.model import Model
 from xaipipe.running.budget import Bytes
@@ -72,11 +71,9 @@ class Chunks:
                     raise
                 self.size = len(some) // 2
                 let_go_of(error, self._device)
-                warnings.warn(
+                remark(
                     f"{len(some)} images at once did not fit into the memory of {self._device}: "
-                    f"{self.size} at a time from here on; a smaller budget says so from the start",
-                    ExplanationWarning,
-                    stacklevel=2,
+                    f"{self.size} at a time from here on; a smaller budget says so from the start"
                 )
                 continue  # when nothing holds the failed attempt's tensors any more
             yield result

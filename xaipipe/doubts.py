@@ -1,0 +1,85 @@
+"""Doubts: a method says of which images its map does not hold what it promises.
+
+Each is an `ExplanationWarning` at once, unless somebody listens: a run does, and says every kind of doubt once for the
+whole slide.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from xaipipe.errors import ExplanationWarning
+from xaipipe.types import Batch, Tile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Doubt:
+    """Of some images of a batch, why their maps are not to be relied on."""
+
+    kind: str
+    """What is doubtful, in a few words: the same for all batches."""
+    tiles: tuple[Tile, ...]
+    """Where the batch's images lie on a slide; empty for plain tensors."""
+    excess: tuple[float, ...]
+    """Of each image, by how much it is beyond what the method puts up with; 0 or less: it is within."""
+    text: Callable[[int], str]
+    """What to say of one of the images, and what to do."""
+
+    @property
+    def images(self) -> list[int]:
+        """Those that are doubtful, the worst first."""
+        beyond = [image for image, excess in enumerate(self.excess) if excess > 0]
+        return sorted(beyond, key=lambda image: -self.excess[image])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """What was said while somebody listened."""
+
+    doubts: list[Doubt] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+_LISTENING: ContextVar[Heard | None] = ContextVar("listening", default=None)
+
+
+@contextmanager
+def listening() -> Iterator[Heard]:
+    """What is doubted meanwhile, by this thread, is heard and not warned of."""
+    heard = Heard()
+    token = _LISTENING.set(heard)
+    try:
+        yield heard
+    finally:
+        _LISTENING.reset(token)
+
+
+def doubt(kind: str, batch: Batch, excess: Sequence[float], text: Callable[[int], str]) -> None:
+    """Doubt the maps of the images with an excess above 0; nothing where there is none."""
+    found = Doubt(kind, batch.tiles, tuple(excess), text)
+    if not (images := found.images):
+        return
+    heard = _LISTENING.get()
+    if heard is not None:
+        heard.doubts.append(found)
+        return
+    others = f" (and {len(images) - 1} more images)" if len(images) > 1 else ""
+    warnings.warn(text(images[0]) + others, ExplanationWarning, stacklevel=3)
+
+
+def remark(text: str) -> None:
+    """Say something about the work that is not about a map."""
+    heard = _LISTENING.get()
+    if heard is not None:
+        heard.remarks.append(text)
+        return
+    warnings.warn(text, ExplanationWarning, stacklevel=3)
+
+
+def named(batch: Batch, image: int) -> str:
+    """What people call an image of a batch."""
+    return str(batch.tiles[image]) if batch.tiles else f"image {image}"
