@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,13 +16,16 @@ from torch import nn
 
 from xaipipe.array_slide import ArraySlide
 from xaipipe.config import Config, build_config, read_toml, with_settings
-from xaipipe.errors import UsageError
+from xaipipe.doubts import listening
+from xaipipe.errors import ExplanationWarning, UsageError
 from xaipipe.models.model import Model, as_found
 from xaipipe.models.sources import load_model
 from xaipipe.models.weight_cache import WeightCache
 from xaipipe.reading.opening import open_guarded
 from xaipipe.registry import Registry
+from xaipipe.running import diagnostics
 from xaipipe.running.checks import StageChecks, named_failures
+from xaipipe.running.diagnostics import Diagnostics
 from xaipipe.running.local import LocalExecutor
 from xaipipe.running.manifest import manifest_of, record_of
 from xaipipe.running.planning import make_run
@@ -52,6 +56,8 @@ class Summary:
     """What whoever started the run should know, such as batches that did not fit into memory."""
     unreadable: tuple[Unreadable, ...] = field(repr=False)
     """What of the slide could not be read, and is left out of the result."""
+    diagnostics: Diagnostics | None = field(repr=False)
+    """What the maps of all tiles say of themselves; None in an exact run."""
 
 
 class Pipeline:
@@ -92,8 +98,10 @@ class Pipeline:
         handle = self._slide(slide)
         try:
             model = replace(self._model(), weights=WeightCache())
-            with as_found(model.module):
-                return make_run(self.config, self.registry, model, handle)
+            with as_found(model.module), listening() as heard:
+                run = make_run(self.config, self.registry, model, handle)
+            run.doubts = tuple(one.text for one in diagnostics.of_doubts(heard.doubts, ()).doubts)
+            return run
         except BaseException:
             handle.close()
             raise
@@ -133,7 +141,8 @@ class Pipeline:
             self.registry.hooks.hook.run_pipeline(run=run)
         findings, instances = found_by(run)
         unreadable = store.unreadable()
-        store.finish(manifest_of(run, findings, len(unreadable)), instances)
+        said = diagnostics.kept(store, (planned.region for planned in run.plan.regions))
+        store.finish(manifest_of(run, findings, len(unreadable), said), instances)
         summary = Summary(
             output=Path(store.output),
             regions=len(run.plan.regions),
@@ -147,8 +156,11 @@ class Pipeline:
             bytes_written=sum(receipt.bytes for receipt in run.receipts),
             notes=tuple(run.notes),
             unreadable=unreadable,
+            diagnostics=said,
         )
         self.registry.answers("run_finished", run=run, summary=summary)
+        for text in said.warnings() if said else ():
+            warnings.warn(text, ExplanationWarning, stacklevel=4)
         return summary
 
     def _slide(self, slide: Source) -> Slide:

@@ -14,6 +14,7 @@ from xaipipe.outputs import check_replaceable
 from xaipipe_store.ledger import ledger_path
 
 _OUR_ENTRIES = {"zarr.json", ".zarr.json.partial", "OME", "image", "raw", "heatmap", "heatmap_display"}
+_OUR_ENTRIES |= {"standard_error"}
 _OUR_ENTRIES |= {"instances.csv", ".instances.csv.partial", "unreadable.csv", ".unreadable.csv.partial"}
 _OUR_ENTRIES |= {"COMPLETE", ".COMPLETE.partial"}
 _SQLITE = b"SQLite format 3\0"

@@ -1,6 +1,7 @@
 """`xaipipe run`: a slide, a configuration, a store; and the plan before it."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,42 @@ def test_machines_read_one_object(cli: Cli, slide_file: Path, run_file: Path) ->
     facts = json.loads(answer.out)
     assert (facts["tiles"], facts["regions"], facts["output"]) == (35, 12, "out.zarr")
     assert facts["bytes"] > 0
+
+
+@pytest.fixture
+def with_gaps(run_file: Path) -> None:
+    """A method that looks at too few points of the way to hold what it promises."""
+    method = 'method = "integrated_gradients"\nscore = "probability"\nsteps = 1\nquadrature = "riemann_left"'
+    run_file.write_text(run_file.read_text().replace('method = "gradcam"', method))
+
+
+@pytest.mark.usefixtures("with_gaps")
+def test_what_maps_say_of_themselves_is_told_in_the_summary_and_not_in_between(run: Cli) -> None:
+    answer = run("-o", "out.zarr")
+    assert answer.code == 0
+    (row,) = [line for line in answer.out.splitlines() if line.startswith("maps")]
+    assert re.search(r"maps +completeness_gap \S+ \(\S+ … \S+\), reference_scores \S+, scores \S+ .*, steps 1", row)
+    said = re.findall(r"doubtful +integrated_gradients: the map of slide.tif level 0 y=.* a gap of", answer.out)
+    assert len(said) == 1
+    assert re.search(r"tiles: [1-9][0-9]* of 35 are doubtful in this way; this is the worst", answer.out)
+    assert "integrated_gradients: the map" not in answer.err
+
+
+@pytest.mark.usefixtures("with_gaps")
+def test_machines_read_what_maps_say_of_themselves(cli: Cli, slide_file: Path, run_file: Path) -> None:
+    command = ("--json", "run", slide_file, "--config", run_file, "--trust")
+    facts = json.loads(cli(*command, "-o", "out.zarr").out)["diagnostics"]
+    assert facts == zarr.open_group("out.zarr").attrs["xaipipe"]["diagnostics"]
+    assert facts["doubts"][0]["kind"] == "integrated_gradients: a gap to the difference"
+    (text,) = json.loads(cli(*command, "--dry-run").out)["doubts_of_sample"]
+    assert "take more than 1 steps" in text
+
+
+@pytest.mark.usefixtures("with_gaps")
+def test_a_dry_run_says_what_is_doubtful_of_the_sample(run: Cli) -> None:
+    answer = run("--dry-run")
+    assert answer.out.count("take more than 1 steps") == 1
+    assert "warning" not in answer.err.lower()
 
 
 @pytest.mark.parametrize("output", [[], ["-o", "out.zarr"]])

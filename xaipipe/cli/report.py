@@ -11,6 +11,7 @@ from rich.table import Table
 
 from xaipipe.pipeline import Summary
 from xaipipe.running.budget import Memory
+from xaipipe.running.diagnostics import Diagnostics, Spread
 from xaipipe.running.loading import counted
 from xaipipe.running.manifest import MODES
 from xaipipe.running.run import Run
@@ -43,6 +44,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "memory_limit": plan.memory.limit,
         "estimated_seconds": round(plan.seconds, 1),
         "sampled_tiles": plan.sampled,
+        "doubts_of_sample": list(run.doubts),
     }
 
 
@@ -107,6 +109,7 @@ def summary_facts(summary: Summary) -> dict[str, Any]:
         "notes": list(summary.notes),
         "redone": [f"{one.array}, {one.region}: {one.reason}" for one in summary.redone],
         "findings": summary.findings,
+        "diagnostics": summary.diagnostics.facts if summary.diagnostics else None,
     }
 
 
@@ -115,6 +118,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     rows = [
         ("done", f"{summary.tiles} tiles in {summary.regions} regions, {human_seconds(summary.seconds)} ({stages})"),
         *_found(summary.findings),
+        *_said(summary.diagnostics),
         *(("note", note) for note in summary.notes),
         ("written", f"{summary.output}, {human_bytes(summary.bytes_written)} of maps and labels"),
     ]
@@ -179,6 +183,20 @@ def _two_columns(rows: list[tuple[str, str]]) -> Table:
 def _found(findings: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     """A row for each stage or step that found something out."""
     return [(name, ", ".join(f"{key} {_number(v)}" for key, v in facts.items())) for name, facts in findings.items()]
+
+
+def _said(diagnostics: Diagnostics | None) -> list[tuple[str, str]]:
+    """What maps say of themselves in one row, and a row for each kind of doubt."""
+    if diagnostics is None:
+        return []
+    numbers = ", ".join(f"{name} {_spread(one)}" for name, one in diagnostics.numbers.items())
+    return [("maps", numbers), *(("doubtful", text) for text in diagnostics.warnings())]
+
+
+def _spread(one: Spread) -> str:
+    if one.low == one.high:
+        return _number(one.low)
+    return f"{_number(one.mean)} ({_number(one.low)} … {_number(one.high)})"
 
 
 def _number(value: Any) -> str:

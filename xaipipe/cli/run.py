@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from xaipipe.cli.execute import execute_and_tell
-from xaipipe.cli.report import plan_facts, print_plan
+from xaipipe.cli.report import plan_facts, print_plan, print_rows
 from xaipipe.cli.session import session_of
 from xaipipe.errors import UsageError
 from xaipipe.pipeline import Pipeline
@@ -55,3 +55,4 @@ def run(
                 session.emit(plan_facts(prepared))
             else:
                 print_plan(session.out, prepared)
+                print_rows(session.out, [("doubtful", text) for text in prepared.doubts])

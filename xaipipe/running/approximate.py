@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from xaipipe.doubts import listening
 from xaipipe.running.assembly import Assembly
-from xaipipe.running.commits import Commits, any_needed
+from xaipipe.running.commits import Commits, to_explain
 from xaipipe.running.device import arriving
 from xaipipe.running.in_parts import in_parts
-from xaipipe.running.layout import STATUS
 from xaipipe.running.plan import RegionPlan
 from xaipipe.running.quarantine import Loaded, count_unreadable, load, parts_of, without
 from xaipipe.running.run import Run
@@ -24,7 +24,6 @@ Read = tuple[Region, "Loaded | None", bool]
 
 def explain_regions(run: Run) -> None:
     """Every region's raw map, batch by batch."""
-    spec = run.plan.layout.arrays[0]
     with ThreadPoolExecutor(1, "write") as writer, reading(run, "read") as readers:
         commits = Commits(run, writer)
         read = overlapped(readers, lambda work: _read(run, work), _work(run), run.plan.memory.sizes.ahead)
@@ -33,21 +32,19 @@ def explain_regions(run: Run) -> None:
         parts: tuple[Unreadable, ...] = ()
         for region, loaded, is_last in batches:
             if assembly is None:
-                _, _, h, w = spec.cells(region)
-                assembly, parts = Assembly(region, run.plan.lattice, (h, w), run.plan.channels, spec.dtype), ()
+                assembly, parts = Assembly(region, run.plan.lattice, run.plan.layout), ()
             if loaded is not None:
                 parts += _explain(run, assembly, loaded, region)
             if is_last:
-                commits.submit(region, {spec.name: assembly.values, STATUS: assembly.status}, parts)
+                commits.submit(region, assembly.arrays, parts, assembly.said)
                 assembly = None
         commits.finish()
 
 
 def _work(run: Run) -> Iterator[Work]:
     """Every batch of every region with whether it is the region's last; None for a region that has none."""
-    raw = run.plan.layout.arrays[0].name
     for planned in run.plan.regions:
-        if not any_needed(run, (raw, STATUS), planned.region):
+        if not to_explain(run, planned.region):
             continue
         batches = list(planned.batches(run.batch))
         for number, tiles in enumerate(batches, start=1):
@@ -70,11 +67,12 @@ def _with_batch(item: Read, change: Callable[[Batch], Batch]) -> Read:
 
 def _explain(run: Run, assembly: Assembly, loaded: Loaded, region: Region) -> tuple[Unreadable, ...]:
     """Lay the maps of a batch into their region; what could not be read is returned."""
-    if loaded.batch is not None:
-        for explanation in in_parts(run, loaded.batch, lambda part: run.stage(run.config.explainer, part)):
-            assembly.add(without(explanation, loaded.lost))
-    for tile in loaded.lost:
-        assembly.leave_out(tile)
+    with listening() as heard:
+        if loaded.batch is not None:
+            for explanation in in_parts(run, loaded.batch, lambda part: run.stage(run.config.explainer, part)):
+                assembly.add(without(explanation, loaded.lost))
+    assembly.leave_out(loaded.lost, heard.doubts)
+    run.note(heard.remarks)
     parts = parts_of(run.plan.layout.arrays[0].name, region, loaded.lost)
     count_unreadable(run, parts)
     return parts

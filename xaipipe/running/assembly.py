@@ -1,44 +1,61 @@
-"""A region's map, put together from the maps of its tiles."""
+"""What becomes of a region: its map, put together from the maps of its tiles, and what these say of themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xaipipe.doubts import Doubt
 from xaipipe.errors import BoundaryError
-from xaipipe.running.layout import BACKGROUND, EXPLAINED, UNREADABLE
+from xaipipe.running.diagnostics import Diagnostics, of_doubts, of_tiles
+from xaipipe.running.layout import BACKGROUND, EXPLAINED, STANDARD_ERROR, STATUS, UNREADABLE, ArraySpec, Layout
 from xaipipe.running.tiling import Lattice
 from xaipipe.types import Explanation, Region, Tile
 
+Cells = np.ndarray[Any, Any]
+
 
 class Assembly:
-    """The map of one region while its tiles come in; NaN where nothing was explained."""
+    """One region while its tiles come in; NaN where nothing was explained."""
 
-    def __init__(
-        self, region: Region, lattice: Lattice, cells: tuple[int, int], channels: int, dtype: str = "float32"
-    ) -> None:
-        self._region = region
-        self._lattice = lattice
-        self.values = np.full((channels, *cells), np.nan, dtype)
-        self.status = np.full((1, *cells), BACKGROUND, np.uint8)
+    def __init__(self, region: Region, lattice: Lattice, layout: Layout) -> None:
+        self._region, self._lattice = region, lattice
+        self.arrays = {spec.name: _empty(spec, region) for spec in layout.first_pass}
+        """As they are committed: the map comes first."""
+        self._map = layout.arrays[0].name
+        self._said: list[Diagnostics] = []
 
     def add(self, explanation: Explanation) -> None:
         """Lay the core of every tile's map into its place; what reaches beyond the slide falls away."""
         self._require_like_sample(explanation)
-        maps = as_kept(explanation.values).numpy()
-        top, left = self._lattice.first
-        for tile, values in zip(explanation.tiles, maps, strict=True):
-            cells = self._cells(tile)
-            place = self.values[cells]
-            place[:] = values[:, top : top + place.shape[1], left : left + place.shape[2]]
-            self.status[cells] = EXPLAINED
+        self._lay(self.arrays[self._map], explanation.values, explanation.tiles)
+        if explanation.standard_error is not None:
+            self._lay(self.arrays[STANDARD_ERROR], explanation.standard_error, explanation.tiles)
+        self._mark(explanation.tiles, EXPLAINED)
+        self._said.extend(of_tiles(explanation))
 
-    def leave_out(self, tile: Tile) -> None:
-        """A tile that could not be read: its cells stay NaN, and say why."""
-        self.status[self._cells(tile)] = UNREADABLE
+    def leave_out(self, tiles: Collection[Tile], doubts: Iterable[Doubt]) -> None:
+        """Tiles that could not be read: their cells stay NaN, and say why. Of the others, note what is doubtful."""
+        self._mark(tiles, UNREADABLE)
+        self._said.append(of_doubts(doubts, tiles))
+
+    @property
+    def said(self) -> Diagnostics:
+        return Diagnostics.merged(self._said)
+
+    def _lay(self, array: Cells, maps: Tensor, tiles: tuple[Tile, ...]) -> None:
+        top, left = self._lattice.first
+        for tile, values in zip(tiles, as_kept(maps).numpy(), strict=True):
+            place = array[self._cells(tile)]
+            place[:] = values[:, top : top + place.shape[1], left : left + place.shape[2]]
+
+    def _mark(self, tiles: Iterable[Tile], status: int) -> None:
+        for tile in tiles:
+            self.arrays[STATUS][self._cells(tile)] = status
 
     def _cells(self, tile: Tile) -> Any:
         """Where a tile's core lies in the region."""
@@ -49,14 +66,24 @@ class Assembly:
 
     def _require_like_sample(self, explanation: Explanation) -> None:
         """Maps of another grid or shape than the sample's, which the plan rests on, have no place here."""
-        got = (explanation.grid, *explanation.values.shape[1:])
-        if got != self._lattice.sample:
+        got = (explanation.grid, *explanation.values.shape[1:], _sampled(explanation.standard_error is not None))
+        expected = (*self._lattice.sample, _sampled(STANDARD_ERROR in self.arrays))
+        if got != expected:
             raise BoundaryError(
                 "a batch's maps differ from those of the sample that the plan was made from",
                 got=got,
-                expected=self._lattice.sample,
+                expected=expected,
                 where=explanation.tiles[0] if explanation.tiles else None,
             )
+
+
+def _empty(spec: ArraySpec, region: Region) -> Cells:
+    _, _, h, w = spec.cells(region)
+    return np.full((len(spec.channels), h, w), BACKGROUND if spec.name == STATUS else np.nan, spec.dtype)
+
+
+def _sampled(has_errors: bool) -> str:
+    return "with standard errors" if has_errors else "without standard errors"
 
 
 def as_kept(values: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+from xaipipe.running import diagnostics
+from xaipipe.running.diagnostics import Diagnostics
 from xaipipe.running.quarantine import commit_noting
 from xaipipe.running.run import Redone, Run
 from xaipipe.types import Region, Unreadable
@@ -24,9 +26,9 @@ def needed(run: Run, array: str, region: Region) -> bool:
     return reason is not None
 
 
-def any_needed(run: Run, arrays: tuple[str, ...], region: Region) -> bool:
-    """All are asked, since each says why."""
-    answers = [needed(run, array, region) for array in arrays]
+def to_explain(run: Run, region: Region) -> bool:
+    """Whether anything of the first pass has to be computed; all are asked, since each says why."""
+    answers = [needed(run, array.name, region) for array in run.plan.layout.first_pass]
     return any(answers)
 
 
@@ -37,10 +39,24 @@ class Commits:
         self._run, self._writer = run, writer
         self._waiting: deque[Future[None]] = deque()
 
-    def submit(self, region: Region, arrays: Mapping[str, Any], parts: tuple[Unreadable, ...] = ()) -> None:
-        self._waiting.append(self._writer.submit(commit_noting, self._run, region, arrays, parts))
+    def submit(
+        self,
+        region: Region,
+        arrays: Mapping[str, Any],
+        parts: tuple[Unreadable, ...] = (),
+        said: Diagnostics | None = None,
+    ) -> None:
+        self._waiting.append(self._writer.submit(self._commit, region, arrays, parts, said))
         while len(self._waiting) > COMMITS_IN_FLIGHT:
             self._waiting.popleft().result()
+
+    def _commit(
+        self, region: Region, arrays: Mapping[str, Any], parts: tuple[Unreadable, ...], said: Diagnostics | None
+    ) -> None:
+        """What tiles said is there before their region is: one that is committed is not explained again."""
+        if said is not None:
+            diagnostics.keep(self._run.config.store, region, said)
+        commit_noting(self._run, region, arrays, parts)
 
     def finish(self) -> None:
         while self._waiting:

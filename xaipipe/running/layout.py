@@ -10,6 +10,8 @@ from xaipipe.types import Grid, Region
 
 STATUS = "status"
 """The array that says of every cell of the map what became of it."""
+STANDARD_ERROR = "standard_error"
+"""The array that says how sure the map is, where its method samples; of the map as the method made it."""
 BACKGROUND, EXPLAINED, UNREADABLE = 0, 1, 2
 STATES = ("background", "explained", "unreadable")
 
@@ -63,9 +65,16 @@ class Layout:
     """What the store makes of the arrays: pyramids, copies for display. Each rests on those before it."""
 
     @property
+    def first_pass(self) -> tuple[ArraySpec, ...]:
+        """Those that are made while tiles are explained; the map as the method made it comes first."""
+        names = (self.arrays[0].name, STATUS, STANDARD_ERROR)
+        return tuple(array for array in self.arrays if array.name in names)
+
+    @property
     def second_pass(self) -> tuple[ArraySpec, ...]:
         """Those that are made from the first map, in a second pass: neither copies nor what is said of the slide."""
-        return tuple(array for array in self.arrays[1:] if array.role != "image" and not array.classes)
+        later = (array for array in self.arrays if array not in self.first_pass)
+        return tuple(array for array in later if array.role != "image" and not array.classes)
 
     def array(self, name: str) -> ArraySpec:
         return next(array for array in (*self.arrays, *self.derived) if array.name == name)

@@ -10,7 +10,7 @@ import numpy as np
 
 from xaipipe.errors import BoundaryError
 from xaipipe.running.checks import named_failures
-from xaipipe.running.layout import STATUS, ArraySpec
+from xaipipe.running.layout import STANDARD_ERROR, STATUS, ArraySpec
 from xaipipe.running.patched import PatchedSlide
 from xaipipe.running.plan import RegionPlan
 from xaipipe.running.run import Run
@@ -19,7 +19,7 @@ from xaipipe.stages import Loader
 from xaipipe.types import Grid, LabelImage, Tile
 
 _SHARD = 2048
-_TAKEN = ("raw", "heatmap", "segmentation", STATUS)
+_TAKEN = ("raw", "heatmap", "segmentation", STATUS, STANDARD_ERROR)
 """Arrays that every result may have."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from xaipipe.running.diagnostics import Diagnostics
 from xaipipe.running.run import Run
 
 MODES = {
@@ -41,8 +42,10 @@ def record_of(run: Run) -> PlanRecord:
     return PlanRecord(identity_of(run), _plain(recipe) if named else None)
 
 
-def manifest_of(run: Run, findings: Mapping[str, Any], unreadable: int) -> dict[str, Any]:
-    """The run's identity, what became of the tiles, what was found, and what plugins add."""
+def manifest_of(
+    run: Run, findings: Mapping[str, Any], unreadable: int, diagnostics: Diagnostics | None
+) -> dict[str, Any]:
+    """The run's identity, what became of the tiles, what was found, what maps say of themselves, what plugins add."""
     plan = run.plan
     tiles = {
         "explained": plan.tiles,
@@ -51,6 +54,8 @@ def manifest_of(run: Run, findings: Mapping[str, Any], unreadable: int) -> dict[
         "unreadable": unreadable,
     }
     manifest = {**identity_of(run), "tiles": tiles, "findings": _plain({**plan.findings, **findings})}
+    if diagnostics is not None:
+        manifest["diagnostics"] = diagnostics.facts
     for facts in run.registry.answers("provenance", run=run):
         if isinstance(facts, Mapping):
             for name, fact in _plain(facts).items():

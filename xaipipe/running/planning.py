@@ -19,7 +19,7 @@ from xaipipe.running.exact.checking import check_numerically
 from xaipipe.running.exact.network import Network
 from xaipipe.running.exact.planning import exact_lattice, exact_tiling, find_network, passes_over
 from xaipipe.running.exact.shares import first_share
-from xaipipe.running.layout import STATES, STATUS, ArraySpec, Layout
+from xaipipe.running.layout import STANDARD_ERROR, STATES, STATUS, ArraySpec, Layout
 from xaipipe.running.loading import Worth, counted, fit_loader, mask_spec, masks_of, worth_explaining
 from xaipipe.running.patched import PatchedSlide
 from xaipipe.running.plan import Plan, RegionPlan
@@ -162,6 +162,8 @@ def _layout(
                 "segmentation", "labels", ("label",), tiling.height, tiling.width, Grid(), tiling.region, "uint32"
             )
         )
+    if probe.standard_error is not None:
+        arrays.append(replace(map_spec, name=STANDARD_ERROR))
     arrays.append(replace(map_spec, name=STATUS, role="labels", channels=("status",), dtype="uint8", classes=STATES))
     arrays.extend(mask_spec(mask, downsample) for mask in masks)
     return config.store.extended(Layout(tuple(arrays), tiling.level, downsample, slide.mpp), slide.original)

@@ -61,8 +61,7 @@ def memory_of(run: Run, layout: Layout, probe: Probe, wanted: int) -> Memory:
     settings, device = run.config.run, run.model.device
     readers = settings.readers
     own = held()
-    raw = layout.arrays[0]
-    region = _bytes(raw) + _cells(raw)  # with a byte a cell for its status
+    region = sum(_bytes(spec) for spec in layout.first_pass)
     costs = Costs(
         held=own + readers * READER,
         step=probe.footprint.host,

@@ -62,12 +62,17 @@ def without(explanation: Explanation, lost: Mapping[Tile, str]) -> Explanation:
     if not lost:
         return explanation
     kept = [number for number, tile in enumerate(explanation.tiles) if tile not in lost]
+    facts = explanation.diagnostics.items()
     return explanation.replace(
         values=explanation.values[kept],
+        diagnostics={
+            name: [value[number] for number in kept] if isinstance(value, list) else value for name, value in facts
+        },
         targets=tuple(explanation.targets[number] for number in kept),
         scores=explanation.scores[kept],
         valid=None if explanation.valid is None else explanation.valid[kept],
         tiles=tuple(explanation.tiles[number] for number in kept),
+        standard_error=None if explanation.standard_error is None else explanation.standard_error[kept],
     )
 
 

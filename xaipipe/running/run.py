@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ class Run:
     """What each surveying stage learned from the whole slide."""
     explained: Mapping[str, Any] = field(default_factory=dict)
     """In an exact run: what the model says of the whole image."""
+    doubts: tuple[str, ...] = ()
+    """What was doubtful of the tiles that the plan was tried on."""
     resumed: bool = False
     """Whether the output was begun by an earlier run."""
     redone: list[Redone] = field(default_factory=list)
@@ -63,6 +65,10 @@ class Run:
     def batch(self) -> int:
         """Tiles explained together: what this run's result was begun with, or else the plan's."""
         return self.begun_with or self.plan.memory.sizes.batch
+
+    def note(self, remarks: Iterable[str]) -> None:
+        """Each once."""
+        self.notes.extend(remark for remark in dict.fromkeys(remarks) if remark not in self.notes)
 
     def stage(self, stage: Stage, item: Any) -> Any:
         """Run one stage on one item, through the hooks that time, check or replace it."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from xaipipe.running.layout import STATUS
 from xaipipe.running.quarantine import distrust_derived
 from xaipipe.running.run import Run
 
@@ -24,8 +23,8 @@ def keep_selection(run: Run) -> None:
         for planned in run.plan.regions:
             key = f"{planned.region.row},{planned.region.column}"
             if before.get(key) != now[key]:
-                for array in (run.plan.layout.arrays[0].name, STATUS):
-                    store.distrust(array, "other tiles of it are worth explaining than before", planned.region)
+                for array in run.plan.layout.first_pass:
+                    store.distrust(array.name, "other tiles of it are worth explaining than before", planned.region)
         distrust_derived(run, "the map under it is made from other tiles than before")
     store.remember(_NAME, now)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from xaipipe.models.whole import pool_sums
 from xaipipe.running.checks import named_failures
-from xaipipe.running.commits import Commits, any_needed
+from xaipipe.running.commits import Commits, to_explain
 from xaipipe.running.device import on_device
 from xaipipe.running.exact.canvas import Canvas, canvas_for
 from xaipipe.running.exact.images import Pooled, images_of
@@ -42,8 +42,7 @@ from xaipipe.types import Batch, Region
 
 def explain_exactly(run: Run, network: Network) -> None:
     """Every region's raw map, as the whole image gives it."""
-    raw = run.plan.layout.arrays[0].name
-    wanted = [planned.region for planned in run.plan.regions if any_needed(run, (raw, STATUS), planned.region)]
+    wanted = [planned.region for planned in run.plan.regions if to_explain(run, planned.region)]
     if wanted:
         passes = _Passes(run, network)
         pooled = passes.pooled(passes.means())
