@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -58,7 +59,7 @@ class IntegratedGradients(PointsExplainer):
         for image, step, gradients, _ in self.visit(batch, model, settled, self.params.steps, points):
             for mean, gradient in zip(means, gradients, strict=True):
                 mean[image].add_(gradient, alpha=weights[step])
-        way = pixels.double() - reference.double()
+        way = pixels.to(torch.float64, copy=True).sub_(reference)
         explanations = []
         for selection, end, mean in zip(selections, ends, means, strict=True):
             values = mean.mul_(way)

@@ -65,7 +65,7 @@ class NoisyExplainer(PointsExplainer):
             kinds[:] = kinds or [(one.grid, _kept(one)) for one in each]
             return [(place, [one.values[j] for one in each]) for j, place in enumerate(places)]
 
-        for (image, _), maps in self.work_through(batch, model, samples, len(questions), at):
+        for (image, _), maps in self.work_through(batch, model, samples, ("maps", len(questions)), at):
             for moments, values in zip(found, maps, strict=True):
                 moments[image].add(self.one(values.double()))
         explanations = []

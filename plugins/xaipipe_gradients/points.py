@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -19,6 +19,8 @@ from xaipipe.running.chunks import PointsBudget, Sizing
 T = TypeVar("T")
 Place = tuple[int, int]
 """An image of the batch, and which of its points."""
+_HELD = 8 * 8
+"""Bytes for each pixel and question beside the points: sums in float64, and what is made of them in the end."""
 
 
 class Visited(NamedTuple):
@@ -91,9 +93,12 @@ class PointsExplainer(Explainer):
         return torch.stack(scores, dim=1).reshape(len(questions), len(batch.pixels), steps)
 
     def work_through(
-        self, batch: Batch, model: Model, steps: int, what: Hashable, function: Callable[[list[Place]], list[T]]
+        self, batch: Batch, model: Model, steps: int, what: tuple[str, int], function: Callable[[list[Place]], list[T]]
     ) -> Iterator[T]:
-        """What a function makes of every place, for as many at once as the budget allows."""
+        """What a function makes of every place, for as many at once as the budget allows.
+
+        `what` names the work, and says of how many questions a map is made of it.
+        """
 
         def at(some: range) -> list[T]:
             places = [divmod(index, steps) for index in some]
@@ -102,7 +107,8 @@ class PointsExplainer(Explainer):
             except NotFiniteError as error:
                 raise _of_the_batch(error, places, len(batch.pixels)) from error
 
-        chunks = self._sizing.chunks(model, batch.pixels, what, self.params.budget, lambda: at(range(1)))
+        held = _HELD * what[1] * batch.pixels.numel()
+        chunks = self._sizing.chunks(model, batch.pixels, what, self.params.budget, lambda: at(range(1)), held)
         for found in chunks.over(len(batch.pixels) * steps, at):
             yield from found
 

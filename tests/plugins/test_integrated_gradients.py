@@ -162,7 +162,7 @@ def test_chunks_make_no_difference_and_keep_to_the_budget(
         return pull_back(model, pixels, *rest)
 
     monkeypatch.setattr(points, "pull_back", watched)
-    for budget, least in ((1, 1), ("12MiB", 2)):
+    for budget, least in ((1, 1), ("32MiB", 2)):
         sizes.clear()
         got = xaipipe.explain(model, x, "integrated_gradients", target=targets, steps=10, budget=budget)
         for one, other in zip(got, want, strict=True):

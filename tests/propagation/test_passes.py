@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -197,3 +200,20 @@ def test_targets_that_do_not_look_at_the_output() -> None:
     free = torch.ones(3, dtype=torch.float64, requires_grad=True)
     with pytest.raises(InputError, match="does not depend on the pixels"):
         pulled(block(), X, [lambda outputs: free * 2])
+
+
+@pytest.mark.parametrize("rules", [gradient_with(), Everywhere(rule=Booked())], ids=["gradient", "books"])
+def test_a_pass_holds_nothing_when_it_is_over(rules: Everywhere) -> None:
+    """Not even until garbage is collected: a method that makes many passes would hold many inputs."""
+    model = Model.of(block())
+    gc.collect()
+    gc.disable()
+    try:
+        pixels = X.clone()
+        held = weakref.ref(pixels.untyped_storage())
+        (got,) = pull_back(model, pixels, [Question(0)], rules)
+        assert got.values.any()
+        del got, pixels
+        assert held() is None
+    finally:
+        gc.enable()

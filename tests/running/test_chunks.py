@@ -58,11 +58,12 @@ def test_sizes_follow_the_budget_and_are_remembered() -> None:
         return torch.zeros(KIB, dtype=torch.uint8)
 
     sizing = Sizing()
-    sizes = [sizing.chunks(model, image, 1, budget, once).size for budget in (1, 4 * KIB, 8 * KIB, 8 * KIB, 1 << 30)]
-    assert sizes == [1, 2, 4, 4, 64]
-    assert len(tried) == 4
-    sizing.chunks(model, image, 2, 8 * KIB, once)
-    assert len(tried) == 5
+    sizes = [sizing.chunks(model, image, 1, budget, once).size for budget in (1, 6 * KIB, 12 * KIB, 1 << 30)]
+    assert sizes == [1, 2, 4, 64]
+    assert len(tried) == 1, "one image is tried, whatever the budget"
+    assert sizing.chunks(model, image, 2, 12 * KIB, once, held=6 * KIB).size == 2
+    assert sizing.chunks(model, image, 2, 12 * KIB, once, held=60 * KIB).size == 1
+    assert len(tried) == 2, "other work takes other memory"
 
 
 def test_memory_that_gives_out_halves_the_chunks_and_is_said() -> None:

@@ -32,11 +32,12 @@ class _View:
 class Values:
     """Of one forward pass.
 
-    `made_of(new, sources)` is told of every tensor that is made here; `own` holds the model's weights by their ids.
+    `made_of(new, sources)`, a method, is told of every tensor that is made here; `own` holds the model's weights by
+    their ids. The method's owner is held weakly: in a cycle the pass's input would live until garbage is collected.
     """
 
     def __init__(self, made_of: Callable[[Tensor, Sequence[Tensor]], None], own: Mapping[int, Tensor]) -> None:
-        self._made_of, self._own = made_of, own
+        self._made_of, self._own = weakref.WeakMethod(made_of), own
         self._written: list[weakref.ref[Tensor]] = []
         self._views: list[weakref.ref[Tensor]] = []
         self._trapped: list[Tensor] = []
@@ -55,7 +56,7 @@ class Values:
         if base is view.content:
             return tensor
         remade = view.replay(base)
-        self._made_of(remade, (base,))
+        self._tell(remade, (base,))
         self.note_view(remade, base, view.replay)
         self._stand(tensor, remade)
         return remade
@@ -83,7 +84,7 @@ class Values:
         if view is not None:
             base = self.current(view.base)
             changed = _changed(base, view.replay, new, hidden=tensor.is_leaf)
-            self._made_of(changed, (base, new))
+            self._tell(changed, (base, new))
             setattr(new, _VIEW, _View(self, changed, changed, view.replay))
             self.write(base, changed)
         self._stand(tensor, new)
@@ -109,6 +110,11 @@ class Values:
         self._views.clear()
         self._trapped.clear()
         self._stood_for.clear()
+
+    def _tell(self, new: Tensor, sources: Sequence[Tensor]) -> None:
+        made_of = self._made_of()
+        assert made_of is not None, "the pass is over"
+        made_of(new, sources)
 
     def _stand(self, tensor: Tensor, new: Tensor) -> None:
         before = list(self._standing_for(tensor))
