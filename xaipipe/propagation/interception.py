@@ -19,7 +19,7 @@ from xaipipe.propagation.calls import Call, Slot, slots_of, with_tensors
 from xaipipe.propagation.checkpoints import Checkpoints
 from xaipipe.propagation.function import OnlyChannels, Overwritten
 from xaipipe.propagation.graph import is_rerun, reaches, reads
-from xaipipe.propagation.marks import Mark, merged
+from xaipipe.propagation.marks import Mark, Marks, merged
 from xaipipe.propagation.names import RESHAPING, Spelling, spelling
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators import Decomposed, Described, Route, Surroundings, describer_of
@@ -30,7 +30,6 @@ from xaipipe.propagation.since_input import since_input
 from xaipipe.propagation.unknown import foreign, overwritten, reshaped, unknown_operator
 from xaipipe.propagation.values import Values
 
-_MARK = "_xaipipe_mark"
 _ALIASES = {"detach", "data"}
 """Operators whose result shows the same memory without a gradient."""
 
@@ -54,7 +53,8 @@ class Interception(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._rules, self._layer, self._several = rules, layer, several
-        self.ruling = Ruling(rules, images, self.mark_of, merges)
+        self._marks = Marks()
+        self.ruling = Ruling(rules, images, self._marks, merges)
         self._own = {id(t): t for t in (*module.parameters(), *module.buffers())}
         cache.forget_all_but(self._own)
         self._values = Values(self._made_of, self._own)
@@ -70,15 +70,7 @@ class Interception(TorchFunctionMode):
     def begin(self, pixels: Tensor) -> None:
         """These are the input; they need a gradient and are no leaf."""
         self._root = pixels.grad_fn
-        self.mark(pixels, Mark(since_input=()))
-
-    def mark(self, tensor: Tensor, mark: Mark) -> None:
-        if tensor.requires_grad and not tensor.is_leaf:  # a view made under no_grad is one, whatever it is a view of
-            setattr(tensor, _MARK, (self, mark))
-
-    def mark_of(self, tensor: Tensor) -> Mark | None:
-        owner, mark = getattr(tensor, _MARK, (None, None))
-        return mark if owner is self else None
+        self._marks.put(pixels, Mark(since_input=()))
 
     def current(self, tensor: Tensor) -> Tensor:
         """What a tensor stands for, which the model may have written into since; refused where that is unknown."""
@@ -94,25 +86,25 @@ class Interception(TorchFunctionMode):
                 f"layer '{layer}' has no such channels", got=list(channels), expected=f"0 … {tensor.shape[1] - 1}"
             )
         passed: Tensor = OnlyChannels.apply(tensor, list(channels))  # type: ignore[no-untyped-call]
-        mark = self.mark_of(tensor)
+        mark = self._marks.of(tensor)
         if mark is not None:
-            self.mark(passed, replace(mark, through=tuple(channels)))
+            self._marks.put(passed, replace(mark, through=tuple(channels)))
         return passed
 
     def tapped(self, tensor: Tensor) -> Tensor:
         """A node of its own in the graph, at which the way back can end; nothing is folded into the layer before it."""
         tapped = tensor.view_as(tensor)
-        mark = self.mark_of(tensor)
+        mark = self._marks.of(tensor)
         if mark is not None:
-            self.mark(tapped, replace(mark, maker=None))
+            self._marks.put(tapped, replace(mark, maker=None))
         return tapped
 
     def _made_of(self, new: Tensor, sources: Sequence[Tensor]) -> None:
         """Of values that were put together outside of any operator."""
-        marks = tuple(mark for mark in map(self.mark_of, sources) if mark is not None)
+        marks = tuple(mark for mark in map(self._marks.of, sources) if mark is not None)
         if marks:
             mark = merged(marks)
-            self.mark(new, mark.passed_on(mark.nonnegative and len(marks) == len(sources)))
+            self._marks.put(new, mark.passed_on(mark.nonnegative and len(marks) == len(sources)))
 
     # -- operators --------------------------------------------------------------------------------
 
@@ -198,7 +190,7 @@ class Interception(TorchFunctionMode):
         for index, tensor in enumerate(_tensors(result)):
             if any(tensor is operand for operand in call.operands):
                 continue
-            self.mark(tensor, mark)
+            self._marks.put(tensor, mark)
             if tensor._is_view() or (call.name in _ALIASES and not tensor.requires_grad):
                 position = _looked_into(tensor, call.operands)
                 if position is not None:
@@ -211,14 +203,14 @@ class Interception(TorchFunctionMode):
     def _shows_operand(self, target: Tensor) -> bool:
         """Whether a tensor without a gradient shows the memory of one that depends on the input."""
         looked_into = self._values.looks_into(target)
-        return looked_into is not None and self.mark_of(looked_into) is not None
+        return looked_into is not None and self._marks.of(looked_into) is not None
 
     def _write(self, call: Call, spelt: Spelling) -> Any:
         """An operator that writes into its first argument, without writing."""
         target: Tensor = call.args[0]
         if call.name in RESHAPING:
             raise reshaped(call)
-        depends = self.mark_of(target) is not None
+        depends = self._marks.of(target) is not None
         if not torch.is_grad_enabled() and not depends and not self._shows_operand(target):
             return call.function(*call.args, **call.kwargs)
         result = self._written(call, spelt)
@@ -228,7 +220,7 @@ class Interception(TorchFunctionMode):
         if depends and not torch.is_grad_enabled():  # torch's gradient knows nothing of it
             with torch.enable_grad():
                 result = Overwritten.apply(target, result)  # type: ignore[no-untyped-call]
-            self.mark(result, merged(call.marks).passed_on(False))
+            self._marks.put(result, merged(call.marks).passed_on(False))
         self._values.write(target, result)
         return result
 
@@ -249,14 +241,16 @@ class Interception(TorchFunctionMode):
         call.function(result, *call.args[1:], **call.kwargs)
         if call.marks:
             mark = merged(call.marks)
-            self.mark(result, mark.passed_on(mark.nonnegative and not call.constants and _is_tensor(call.args[-1])))
+            self._marks.put(
+                result, mark.passed_on(mark.nonnegative and not call.constants and _is_tensor(call.args[-1]))
+            )
         return result
 
     def _laid_out_like(self, target: Tensor, result: Tensor) -> Tensor:
         """In memory as the target is, since there may be views of it."""
-        laid_out, mark = laid_out_like(target, result), self.mark_of(result)
+        laid_out, mark = laid_out_like(target, result), self._marks.of(result)
         if laid_out is not result and mark is not None:
-            self.mark(laid_out, mark)
+            self._marks.put(laid_out, mark)
         return laid_out
 
     # -- operands ---------------------------------------------------------------------------------
@@ -266,7 +260,7 @@ class Interception(TorchFunctionMode):
         tensor = self._values.current(tensor)
         if not tensor.requires_grad:
             return tensor, None
-        mark = self.mark_of(tensor)
+        mark = self._marks.of(tensor)
         if mark is not None:
             if mark.maker is not None:
                 mark.maker.read(tensor)
@@ -279,7 +273,7 @@ class Interception(TorchFunctionMode):
         if self._rules.strict or is_rerun(tensor.grad_fn):
             raise foreign(tensor, self._layer())
         self.saw_foreign = self.ruling.lost_zeros = True
-        self.mark(tensor, Mark())
+        self._marks.put(tensor, Mark())
         return tensor, Mark()
 
     def _constant(self, parameter: Tensor) -> Tensor:

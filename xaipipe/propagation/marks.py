@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from xaipipe.propagation.operation import Operation
 
 
+_MARK = "_xaipipe_mark"
+
+
 @dataclass(eq=False, slots=True)
 class Place:
     """Where a weighted layer stands among the others of a forward pass."""
@@ -87,6 +90,18 @@ class Mark:
         return replace(
             self, nonnegative=nonnegative, gate=gate, maker=None, padded=None, through=None, since_input=None
         )
+
+
+class Marks:
+    """Those of one forward pass: a tensor may be seen by several at once."""
+
+    def put(self, tensor: Tensor, mark: Mark) -> None:
+        if tensor.requires_grad and not tensor.is_leaf:  # a view made under no_grad is one, whatever it is a view of
+            setattr(tensor, _MARK, (self, mark))
+
+    def of(self, tensor: Tensor) -> Mark | None:
+        owner, mark = getattr(tensor, _MARK, (None, None))
+        return mark if owner is self else None
 
 
 def merged(marks: tuple[Mark, ...]) -> Mark:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xaipipe.propagation.calls import Call
 from xaipipe.propagation.function import Derived
-from xaipipe.propagation.marks import Maker, Mark
+from xaipipe.propagation.marks import Maker, Marks
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators import Described
 from xaipipe.propagation.rules import InParts, Rule, Rules
@@ -36,9 +36,7 @@ class Merged:
     derived: Derived | None
 
 
-def with_its_maker(
-    call: Call, found: Described, rule: Rule, rules: Rules, mark_of: Callable[[Tensor], Mark | None]
-) -> Merged | None:
+def with_its_maker(call: Call, found: Described, rule: Rule, rules: Rules, marks: Marks) -> Merged | None:
     """For a ReLU, where nothing speaks against it: with the operation before it."""
     if found.operation.name != "relu" or not rule.passes or len(call.operands) != 1:
         return None
@@ -56,7 +54,7 @@ def with_its_maker(
     if isinstance(operation, Weighted):
         operation = replace(operation, rectified=True)
     after = replace(found.mark, zeros_idle=True)
-    return Merged(Described(operation, after, maker.operands, ready), of_maker, _derived(maker, mark_of))
+    return Merged(Described(operation, after, maker.operands, ready), of_maker, _derived(maker, marks))
 
 
 def _ready(call: Call, maker: Maker) -> Callable[[], Tensor]:
@@ -78,9 +76,7 @@ def _of_its_own(memory: Tensor) -> Tensor:
     return own
 
 
-def into_its_summand(
-    call: Call, found: Described, rule: Rule, mark_of: Callable[[Tensor], Mark | None]
-) -> Merged | None:
+def into_its_summand(call: Call, found: Described, rule: Rule, marks: Marks) -> Merged | None:
     """A sum that the model writes over its first operand: so it is, where nobody else has read that."""
     if not call.overwrites or found.ready is not None or not rule.keeps_operands or rule.keeps_output:
         return None
@@ -89,7 +85,7 @@ def into_its_summand(
     if not _is_plain_sum(found.operation, found.operands) or found.operands[0]._is_view():
         return None
     a, b = found.operands
-    maker = _maker_of(a, mark_of)
+    maker = _maker_of(a, marks)
     if maker is None or maker.reads != 1:
         return None
     if maker.output is not None:
@@ -97,11 +93,11 @@ def into_its_summand(
     return Merged(replace(found, ready=lambda: _of_its_own(a.detach().add_(b))), rule, Derived(0, maker.output))
 
 
-def _derived(maker: Maker, mark_of: Callable[[Tensor], Mark | None]) -> Derived | None:
+def _derived(maker: Maker, marks: Marks) -> Derived | None:
     """Of a plain sum of two, the one that nobody else reads."""
     if maker.operation.kind != "sum" or not _is_plain_sum(maker.operation, maker.operands):
         return None
-    makers = [_maker_of(operand, mark_of) for operand in maker.operands]
+    makers = [_maker_of(operand, marks) for operand in maker.operands]
     unread = [(i, one) for i, one in enumerate(makers) if one is not None and one.reads == 1]
     if not unread:
         return None
@@ -119,6 +115,6 @@ def _is_plain_sum(op: Operation, operands: Sequence[Tensor]) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype
 
 
-def _maker_of(tensor: Tensor, mark_of: Callable[[Tensor], Mark | None]) -> Maker | None:
-    mark = mark_of(tensor)
+def _maker_of(tensor: Tensor, marks: Marks) -> Maker | None:
+    mark = marks.of(tensor)
     return None if mark is None else mark.maker

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from xaipipe.propagation.books import ABSORBERS
 from xaipipe.propagation.calls import Call
 from xaipipe.propagation.captured import Captured
 from xaipipe.propagation.function import Derived, OnlyChannels, Ruled
-from xaipipe.propagation.marks import Mark
+from xaipipe.propagation.marks import Mark, Marks
 from xaipipe.propagation.merging import Merged, into_its_summand, keeps_idle, with_its_maker
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators import Described
@@ -32,10 +31,8 @@ class Sink:
 class Ruling:
     """Of one forward pass. With `merges`, ReLUs become one with what they read, where that makes no difference."""
 
-    def __init__(
-        self, rules: Rules, images: int, mark_of: Callable[[Tensor], Mark | None], merges: bool = False
-    ) -> None:
-        self._rules, self._images, self._mark_of, self.merges = rules, images, mark_of, merges
+    def __init__(self, rules: Rules, images: int, marks: Marks, merges: bool = False) -> None:
+        self._rules, self._images, self._marks, self.merges = rules, images, marks, merges
         self.captured = Captured()
         self.sinks: list[Sink] = []
         self.way_back = WayBack()
@@ -62,8 +59,8 @@ class Ruling:
         return self._run(call, found, rule)
 
     def _merged(self, call: Call, found: Described, rule: Rule) -> Merged | None:
-        merged = with_its_maker(call, found, rule, self._rules, self._mark_of)
-        return into_its_summand(call, found, rule, self._mark_of) if merged is None else merged
+        merged = with_its_maker(call, found, rule, self._rules, self._marks)
+        return into_its_summand(call, found, rule, self._marks) if merged is None else merged
 
     def _run(self, call: Call, found: Described, rule: Rule, derived: Derived | None = None) -> tuple[Any, Mark]:
         self.captured.keep(call)
