@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import imagecodecs
 import numpy as np
@@ -15,8 +15,43 @@ from torch import Tensor
 from xaipipe.errors import StorageError, UsageError
 from xaipipe.types import Explanation
 
-_HEAT = np.array([[20, 12, 60], [110, 20, 120], [215, 50, 85], [250, 140, 45], [255, 240, 150]], np.float64)
-_SIGNED = np.array([[25, 70, 170], [130, 175, 225], [245, 245, 245], [240, 155, 110], [175, 25, 40]], np.float64)
+Colours = Literal["auto", "heat", "viridis", "grey", "diverging"]
+_RAMPS = {
+    "heat": np.array([[20, 12, 60], [110, 20, 120], [215, 50, 85], [250, 140, 45], [255, 240, 150]], np.float64),
+    "viridis": np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], np.float64),
+    "grey": np.array([[0, 0, 0], [255, 255, 255]], np.float64),
+    "diverging": np.array(
+        [[25, 70, 170], [130, 175, 225], [245, 245, 245], [240, 155, 110], [175, 25, 40]], np.float64
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a map is shown; its values stay as they are."""
+
+    colours: Colours = "auto"
+    """'auto' is diverging about zero where values are signed, else heat."""
+    opacity: float = 0.75
+    """Over a picture, of the strongest evidence."""
+    percentile: float = 99.9
+    """The magnitude that is shown in full colour: below the largest, so that one cell cannot darken the rest."""
+    legend: bool = False
+
+    @classmethod
+    def of(cls, explanation: Explanation) -> Style:
+        return cls(**explanation.diagnostics.get("display", {}))
+
+    def limit(self, values: np.ndarray[Any, Any]) -> float:
+        """The value in full colour."""
+        magnitude = np.abs(values)
+        return float(np.quantile(magnitude, self.percentile / 100)) or float(magnitude.max(initial=0)) or 1.0
+
+
+def styled(explanation: Explanation, **changes: Any) -> Explanation:
+    """The same map, to be shown in another way."""
+    style = replace(Style.of(explanation), **changes)
+    return explanation.replace(diagnostics={**explanation.diagnostics, "display": asdict(style)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,21 +73,26 @@ class Picture:
 
 
 def coloured(
-    values: np.ndarray[Any, Any], limit: float | None = None, signed: bool | None = None
+    values: np.ndarray[Any, Any],
+    limit: float | None = None,
+    signed: bool | None = None,
+    style: Style | None = None,
 ) -> np.ndarray[Any, Any]:
     """uint8 colours of a map [h, w]: diverging about zero where values are signed, else dark to bright.
 
     `signed` is for parts of a map, which do not know of each other.
     """
-    limit = limit or display_limit(values)
-    if values.min(initial=0) < 0 if signed is None else signed:
-        return _ramp(_SIGNED, (values / limit + 1) / 2)
-    return _ramp(_HEAT, values / limit)
+    style = style or Style()
+    limit = limit or style.limit(values)
+    signed = bool(values.min(initial=0) < 0) if signed is None else signed
+    name = ("diverging" if signed else "heat") if style.colours == "auto" else style.colours
+    about_zero = signed or name == "diverging"
+    return _ramp(_RAMPS[name], (values / limit + 1) / 2 if about_zero else values / limit)
 
 
 def display_limit(values: np.ndarray[Any, Any]) -> float:
-    """The value that is shown in full colour: nearly the largest, so that one cell cannot darken the rest."""
-    return float(np.quantile(np.abs(values), 0.999)) or float(np.abs(values).max(initial=0)) or 1.0
+    """The value that is shown in full colour where nobody asks for another."""
+    return Style().limit(values)
 
 
 def overlay(
@@ -60,11 +100,13 @@ def overlay(
     values: np.ndarray[Any, Any],
     limit: float | None = None,
     signed: bool | None = None,
+    style: Style | None = None,
 ) -> np.ndarray[Any, Any]:
     """A map [h, w] over a picture [h, w, 3]: the stronger the evidence, the more of its colour."""
-    limit = limit or display_limit(values)
-    strength = np.clip(np.abs(values) / limit, 0, 1)[..., None] * 0.75
-    blended: np.ndarray[Any, Any] = np.rint(rgb * (1 - strength) + coloured(values, limit, signed) * strength)
+    style = style or Style()
+    limit = limit or style.limit(values)
+    strength = np.clip(np.abs(values) / limit, 0, 1)[..., None] * style.opacity
+    blended: np.ndarray[Any, Any] = np.rint(rgb * (1 - strength) + coloured(values, limit, signed, style) * strength)
     return blended.astype(np.uint8)
 
 
@@ -75,11 +117,15 @@ def explanation_picture(explanation: Explanation, x: Tensor | None, image: int) 
     if x is not None and (not isinstance(x, Tensor) or tuple(x.shape[-2:]) != tuple(explanation.input_size)):
         got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise UsageError("the picture is not the input that was explained", got=got, expected=explanation.input_size)
-    values = explanation.to_input()[image].detach().float().cpu()
-    flat = (values.sum(dim=0) if len(values) > 1 else values[0]).numpy()
-    if x is None:
-        return Picture(coloured(flat))
-    return Picture(overlay(_as_rgb(x[image]), flat))
+    from xaipipe.panels import drawn
+
+    return Picture(drawn(explanation, None if x is None else _as_rgb(x[image]), image))
+
+
+def flattened(explanation: Explanation, image: int = 0) -> np.ndarray[Any, Any]:
+    """One map [H, W] at input resolution, its channels together."""
+    flat: np.ndarray[Any, Any] = explanation.to_input()[image].detach().float().sum(dim=0).cpu().numpy()
+    return flat
 
 
 def explanation_html(explanation: Explanation) -> str:

@@ -158,6 +158,8 @@ class Postprocessor(Stage):
     """An `Explanation` → an `Explanation` on the same grid."""
 
     kind = "postprocess"
+    is_for_pictures: ClassVar[bool] = False
+    """Whether it says how one picture is drawn and leaves values alone; a run, which draws none, refuses it."""
 
     @abstractmethod
     def apply(self, explanation: Explanation) -> Explanation: ...

@@ -105,7 +105,7 @@ class PointsExplainer(Explainer):
             try:
                 return function(places)
             except NotFiniteError as error:
-                raise _of_the_batch(error, places, len(batch.pixels)) from error
+                raise error.about([image for image, _ in places], len(batch.pixels)) from error
 
         held = _HELD * what[1] * batch.pixels.numel()
         chunks = self._sizing.chunks(model, batch.pixels, what, self.params.budget, lambda: at(range(1)), held)
@@ -136,14 +136,6 @@ class PointsExplainer(Explainer):
 def asked_without_gradient(model: Model, pixels: Tensor, questions: Sequence[Question]) -> tuple[Selection, ...]:
     with torch.no_grad():
         return model.ask(pixels, questions)
-
-
-def _of_the_batch(error: NotFiniteError, places: Sequence[Place], images: int) -> NotFiniteError:
-    """The same error for the images that the points were made of."""
-    own = tuple(sorted({places[point][0] for point in error.images}))
-    told = NotFiniteError(str(error.facts["where"]), own, images)
-    told.facts["got"] = f"{told.facts['got']}, changed by the method"
-    return told
 
 
 def _for_places(questions: Sequence[Question], places: Sequence[Place]) -> list[Question]:

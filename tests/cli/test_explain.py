@@ -108,6 +108,42 @@ def test_one_of_several_outputs_is_chosen(cli: Cli, photograph: Path, model_file
     assert (maps["within"], maps["within_pixels"]) == ("everywhere", [64])
 
 
+def test_several_targets_are_shown_side_by_side_from_one_pass(
+    cli: Cli, photograph: Path, model_file: Path, tmp_path: Path
+) -> None:
+    common = ["--json", "explain", photograph, *CODE, "--target", "truth=bird,predicted"]
+    truth, predicted = json.loads(cli(*common, "-o", "out.png").out)["maps"]
+    assert (truth["label"], truth["caption"], truth["method"]) == ("bird", "truth: bird", "gradcam")
+    assert predicted["caption"] == f"predicted: {predicted['label']}"
+    picture = imagecodecs.png_decode((tmp_path / "out.png").read_bytes())
+    assert picture.shape[1] >= 2 * 256
+    answer = cli(*common[1:], "--overwrite", "-o", "out.png")
+    assert "truth: bird" in answer.out
+    assert "predicted: " in answer.out
+
+
+def test_other_methods_are_shown_below_for_the_same_targets(
+    cli: Cli, photograph: Path, model_file: Path, tmp_path: Path
+) -> None:
+    also = ["--beside", "counterfactual_gradcam", "--beside", "saliency", "--layer", "2"]
+    common = ["--json", "explain", photograph, *CODE, "--target", "0,dog", *also]
+    maps = json.loads(cli(*common, "-o", "out.npz").out)["maps"]
+    methods = [name for name in ("gradcam", "counterfactual_gradcam", "saliency") for _ in range(2)]
+    assert [one["method"] for one in maps] == methods
+    assert [one["label"] for one in maps] == ["cat", "dog"] * 3
+    assert [one.get("layer") for one in maps] == ["2", "2", "2", "2", None, None]
+    kept = np.load(tmp_path / "out.npz")
+    preprocess = Preprocess(size=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    pixels = preprocess.normalise(preprocess.fit_photograph(imagecodecs.png_decode(photograph.read_bytes())))[None]
+    expected = xaipipe.explain(loaded(model_file), pixels, "counterfactual_gradcam", target=[0, 1], layer="2")
+    for number, one in zip((2, 3), expected, strict=True):
+        assert np.allclose(kept[f"{number}.values"], one.values.numpy())
+        assert tuple(kept[f"{number}.offset"]) == one.grid.offset
+        assert str(kept[f"{number}.method"]) == "counterfactual_gradcam"
+    assert cli(*common, "-o", "out.png").code == 0
+    assert imagecodecs.png_decode((tmp_path / "out.png").read_bytes()).shape[0] >= 3 * 256
+
+
 def test_a_file_configures_and_flags_override(cli: Cli, photograph: Path, run_file: Path) -> None:
     answer = cli("--json", "explain", photograph, "--config", run_file, "--trust", "--target", "0", "-o", "out.png")
     assert json.loads(answer.out)["target"] == 0
@@ -176,8 +212,10 @@ def test_photographs_of_every_kind_are_read(
         (["another.png"], "explain takes one image\n  got: "),
         (["--signed=perhaps"], "parameter 'signed' has a value that it cannot take\n  got: 'perhaps'"),
         (["--target", "brid"], "unknown target 'brid'\n  expected: a label of the model\n  next: did you mean 'bird'?"),
-        (["--target", "1,2"], "one target makes one map\n  got: 1,2\n  expected: one class or label"),
-        (["--target", "[0, 1]"], "one target makes one map\n  got: [0, 1]"),
+        (["--target", "1,,2"], "a target is missing\n  got: 1,,2\n  expected: targets with commas between them"),
+        (["--target", "truth="], "a target has a name or nothing before it\n  got: truth=\n  expected: truth=12"),
+        (["--target", "truth=brid"], "unknown target 'brid'\n  expected: a label of the model"),
+        (["--beside", "gradcan"], "there is no explain method 'gradcan'\n  next: did you mean 'gradcam'?"),
         (["--set", "explain.target=[0, 1]"], "parameter 'target' has a value that it cannot take\n  got: [0, 1]"),
         (["--score", "softmax"], "parameter 'score' has a value that it cannot take\n  got: 'softmax'"),
         (["--within", "here"], "parameter 'within' has a value that it cannot take\n  got: 'here'"),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import xaipipe
 from xaipipe import UsageError
-from xaipipe.models.layers import Captured, Layer, NamedLayer, activation_and_gradient
+from xaipipe.models.layers import Layer
 from xaipipe.models.places import find_place, find_places
 
 
@@ -93,12 +93,6 @@ def test_a_layer_that_cannot_be_explained_says_why(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         xaipipe.explain(branches, images, layer=layer, target=0)
-
-
-def test_a_layer_that_was_never_run_is_named() -> None:
-    layer = NamedLayer("never", nn.Identity())
-    with pytest.raises(UsageError, match="layer 'never' was not run by the model's forward pass"):
-        activation_and_gradient(Captured(), layer, torch.zeros(1, requires_grad=True))
 
 
 def test_a_module_of_another_model_is_refused(tiny: nn.Module, images: Tensor) -> None:

@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xaipipe.models.layers import activation_and_gradient, graph_from, graph_from_each, watch
+from xaipipe.models.layers import graph_from, watch
 from xaipipe.models.layout import Layout
+from xaipipe.models.model import Model
 from xaipipe.models.places import find_place, find_places
+from xaipipe.models.targets import Question
+from xaipipe.propagation.layer_pass import pass_from
 from xaipipe.testing import SmallVit, images
 
 LAYOUTS = {
@@ -77,23 +80,18 @@ def slow_gradient(model: nn.Module, x: Tensor, layer: nn.Module) -> tuple[Tensor
 def test_maps_and_gradients_of_tokens_are_the_patches(vit: nn.Module, x: Tensor) -> None:
     place = find_place(vit, "blocks.0", x)
     tokens, gradient = slow_gradient(vit, x.clone(), vit.blocks[0])
-    with graph_from(place.layer) as captured:
-        scores = vit(x)[:, 1]
-        activation, slope = activation_and_gradient(captured, place.layer, scores)
+    passed = pass_from(Model.of(vit), x, [Question(1)], [place.layer])
+    activation, ((slope,),) = passed.outputs[0].detach(), passed.gradients()
     height, width = place.size
     assert (height, width) == vit.patches(x).shape[2:]
     for got, expected in ((activation, tokens), (slope, gradient)):
-        assert got is not None
         maps = expected[:, 3:].transpose(1, 2).reshape(2, -1, height, width)
         torch.testing.assert_close(got, maps, rtol=1e-12, atol=1e-14)
 
 
 def test_several_layers_of_one_pass_have_the_gradients_that_each_has_alone(vit: nn.Module, x: Tensor) -> None:
-    places = find_places(vit, ["blocks.1", "patches", "blocks.0"], x)
-    with graph_from_each([place.layer for place in places]) as captured:
-        score = vit(x)[:, 1].sum()
-        maps = [one.activation for one in captured]
-        together = torch.autograd.grad(score, [one for one in maps if one is not None], allow_unused=True)
+    places = find_places(vit, ["blocks.1.norm1", "patches", "blocks.0"], x)
+    (together,) = pass_from(Model.of(vit), x, [Question(1)], [place.layer for place in places]).gradients()
     for place, gradient in zip(places, together, strict=True):
         with graph_from(place.layer) as alone:
             score = vit(x)[:, 1].sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,11 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from xaipipe import Pipeline, UsageError
+from xaipipe.display import Style
 from xaipipe.testing import PostprocessorContract, random_map
+from xaipipe_postprocess.overlay import Overlay
+from xaipipe_postprocess.percentile_clip import PercentileClip
 from xaipipe_postprocess.relu import Relu
 from xaipipe_postprocess.smooth import Smooth
 
@@ -56,3 +61,24 @@ def test_smooth_leaves_a_flat_map_flat() -> None:
     flat = explanation.valid[:, None].double() * 3
     got = Smooth(sigma=2.0).apply(explanation.replace(values=flat)).values
     torch.testing.assert_close(got, flat, rtol=1e-12, atol=0)
+
+
+class TestPercentileClip(PostprocessorContract):
+    method = PercentileClip
+
+
+class TestOverlay(PostprocessorContract):
+    method = Overlay
+
+
+def test_what_is_for_pictures_leaves_values_and_says_how_they_are_shown() -> None:
+    explanation = random_map()
+    shown = Overlay(colours="viridis", opacity=0.5).apply(PercentileClip(percentile=90).apply(explanation))
+    assert shown.values.equal(explanation.values)
+    assert Style.of(shown) == Style("viridis", 0.5, 90, legend=True)
+
+
+def test_a_run_refuses_what_is_for_pictures(slide_file: Path, run_file: Path, tmp_path: Path) -> None:
+    run_file.write_text(run_file.read_text() + '[[postprocess]]\nmethod = "overlay"\n')
+    with pytest.raises(UsageError, match="'overlay' says how a picture is drawn, and a run draws none"):
+        Pipeline.from_toml(run_file, trust=True).run(slide_file, tmp_path / "out.zarr")

@@ -66,9 +66,9 @@ def test_few_images_go_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
             return super().propagate(op, operands, output, arriving, books)
 
     pulled(block(), X, [mix(seed) for seed in range(40)], Everywhere(rule=Noted()))
-    assert max(sizes) <= passes_module._AT_ONCE
+    assert max(sizes) <= passes_module.AT_ONCE
     sizes.clear()
-    many = numbers(passes_module._AT_ONCE + 4, 3, 8, 8)
+    many = numbers(passes_module.AT_ONCE + 4, 3, 8, 8)
     pulled(block(), many, [0, 1], Everywhere(rule=Noted()))
     assert max(sizes) == len(many)  # one target at a time
 

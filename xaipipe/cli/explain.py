@@ -1,35 +1,39 @@
-"""`xaipipe explain`: one photograph, one method, one picture."""
+"""`xaipipe explain`: one photograph to one picture, by one method for one target, or by several for several."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
+from torch import Tensor
 
-from xaipipe.api import explain_with
+from xaipipe.api import explain_each_with
 from xaipipe.cli.flags import PASS_ON, split_flags
 from xaipipe.cli.model_flags import with_model
-from xaipipe.cli.outputs import check_output, npz_bytes, png_bytes, save
+from xaipipe.cli.outputs import check_output
 from xaipipe.cli.session import Session, session_of
+from xaipipe.cli.shown import Rows, Shown, facts_of, write
+from xaipipe.cli.targets import named_targets
 from xaipipe.config import Config, build_config, read_toml, with_settings
-from xaipipe.display import overlay
 from xaipipe.errors import UsageError
+from xaipipe.models.model import Model
 from xaipipe.models.sources import load_model
+from xaipipe.models.weight_cache import WeightCache
 from xaipipe.pipeline import chosen_device
 from xaipipe.reading.opening import open_guarded
 from xaipipe.running.checks import checked
 from xaipipe.running.planning import required_preprocess
 from xaipipe.slides import as_asked
-from xaipipe.types import Explanation, Slide
+from xaipipe.stages import Explainer
+from xaipipe.types import Slide
 
 _MOST_PIXELS = 1 << 28
 """Resizing needs a dozen bytes for each."""
-_SAID_AS = {"score": "score is"}
-"""Of the diagnostics: what has a name here that means something else."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,6 +50,9 @@ def explain(
         str | None, typer.Option(help="Which output is explained, of several: a key, a position, a dotted path.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="See `xaipipe methods`; default gradcam.")] = None,
+    beside: Annotated[
+        list[str] | None, typer.Option(metavar="METHOD", help="Another method, shown below for the same targets.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="FILE.png (overlay) or FILE.npz (raw values and grid).")
     ] = None,
@@ -54,7 +61,10 @@ def explain(
     trust: Annotated[bool, typer.Option("--trust", help="Let a model that is code run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
 ) -> None:
-    """Explain one photograph. Flags of the method follow, such as --layer and --target."""
+    """Explain one photograph. Flags of the method follow, such as --layer and --target.
+
+    Several targets, such as `--target truth=12,predicted`, are shown side by side, from one pass over the model.
+    """
     session = session_of(context)
     tables = with_model(_tables(config, settings, method), model, model_output)
     name = _method_name(tables)
@@ -68,15 +78,16 @@ def explain(
     built = build_config(tables, session.registry, config.resolve().parent if config else None)
     output = output or Path(f"{Path(images[0]).stem}-{name}.png")
     check_output(output, overwrite)
-    explanation, rgb, label, notes = _explain(session, built, images[0], trust)
-    _write(output, explanation, rgb)
-    _tell(session, explanation, label, output, built, notes)
+    asking = [built.explainer, *(_asking_as(built.explainer, other, session) for other in beside or [])]
+    rows, rgb, notes = _explain(session, built, asking, images[0], trust)
+    write(output, rows, rgb)
+    _tell(session, rows, output, built, notes)
 
 
 def _explain(
-    session: Session, config: Config, image: str, trust: bool
-) -> tuple[Explanation, np.ndarray[Any, Any], str, tuple[str, ...]]:
-    """The map after all postprocessors, the picture as the model saw it, the target's name, notes on the picture."""
+    session: Session, config: Config, asking: Sequence[Explainer], image: str, trust: bool
+) -> tuple[Rows, np.ndarray[Any, Any], tuple[str, ...]]:
+    """The maps of every method after all postprocessors, the picture as the model saw it, notes on the picture."""
     if config.model is None:
         raise UsageError("no model is given", expected="--model or a [model] table")
     device = chosen_device(config.run.device)
@@ -86,14 +97,32 @@ def _explain(
     model = load_model(config.model, trust=trust, base=config.base)
     model.module.to(device)
     preprocess = required_preprocess(config, model)
-    model = replace(model, preprocess=preprocess)
+    model = replace(model, preprocess=preprocess, weights=WeightCache())
     rgb = preprocess.fit_photograph(photograph)
     pixels = preprocess.normalise(rgb)[None].to(model.device)
-    params = dict(config.explainer.params)
-    explanation = explain_with(session.registry, model, pixels, config.explainer.name, **params)
-    for stage in config.postprocessors:
-        explanation = checked(stage, explanation, stage.apply)
-    return explanation, rgb, model.label(explanation.targets[0]), notes
+    return [_row(session, config, explainer, model, pixels) for explainer in asking], rgb, notes
+
+
+def _asking_as(explainer: Explainer, name: str, session: Session) -> Explainer:
+    """Another method that is asked the same, with those of the given parameters that it has too."""
+    kind = session.registry.method("explain", name)
+    given = {key: value for key, value in explainer.params if key in explainer.params.model_fields_set}
+    shared = {key: value for key, value in given.items() if key in kind.Params.model_fields}
+    return cast(Explainer, kind(kind.Params.parse(shared, f"explain method '{name}'", session.registry)))
+
+
+def _row(session: Session, config: Config, explainer: Explainer, model: Model, pixels: Tensor) -> list[Shown]:
+    """One method's maps of all targets, from one call."""
+    targets = named_targets(explainer.params.target, model.labels)
+    params = {name: value for name, value in explainer.params if name != "target"}
+    each = explain_each_with(session.registry, model, pixels, explainer.name, [one.target for one in targets], **params)
+    shown = []
+    for one, explanation in zip(targets, each, strict=True):
+        for stage in config.postprocessors:
+            explanation = checked(stage, explanation, stage.apply)
+        label = model.label(explanation.targets[0])
+        shown.append(Shown(explainer.name, explanation, label, one.caption(label)))
+    return shown
 
 
 def _tables(config: Path | None, settings: list[str] | None, method: str | None) -> dict[str, Any]:
@@ -129,28 +158,8 @@ def _whole(slide: Slide) -> np.ndarray[Any, Any]:
     return slide.read(0, 0, 0, level.height, level.width)
 
 
-def _write(output: Path, explanation: Explanation, rgb: np.ndarray[Any, Any]) -> None:
-    if output.suffix == ".png":
-        values = explanation.to_input()[0].float().cpu().sum(dim=0).numpy()
-        save(output, png_bytes(overlay(rgb, values)))
-        return
-    values = explanation.values.float().cpu().numpy()
-    save(output, npz_bytes(values=values, scale=explanation.grid.scale, offset=explanation.grid.offset))
-
-
-def _tell(
-    session: Session, explanation: Explanation, label: str, output: Path, config: Config, notes: tuple[str, ...]
-) -> None:
-    facts: dict[str, Any] = {
-        "output": str(output),
-        "target": explanation.targets[0],
-        "label": label,
-        "score": float(explanation.scores[0]),
-        "cells": list(explanation.values.shape[1:]),
-        "scale": explanation.grid.scale,
-        "offset": explanation.grid.offset,
-        **{_SAID_AS.get(name, name): value for name, value in explanation.diagnostics.items()},
-    }
+def _tell(session: Session, rows: Rows, output: Path, config: Config, notes: tuple[str, ...]) -> None:
+    facts: dict[str, Any] = {"output": str(output), **facts_of(rows)}
     if notes:
         facts["notes"] = "; ".join(notes)
     if config.segmenters:
@@ -158,5 +167,16 @@ def _tell(
     if session.json:
         session.emit(facts)
         return
+    for name, value in facts.items():
+        if name == "maps":
+            for one in value:
+                session.out.print()
+                _list(session, one)
+            session.out.print()
+        else:
+            _list(session, {name: value})
+
+
+def _list(session: Session, facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
         session.out.print(f"{name:>8}  {value}", markup=False)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -86,48 +85,17 @@ def graph_from(layer: NamedLayer) -> Iterator[Captured]:
     What lies before the layer costs no memory. A module that runs several times counts with its last run. Tokens that
     have no place on the image, such as class tokens, go on as they are.
     """
-    with graph_from_each([layer]) as (captured,):
-        yield captured
+    captured = Captured()
 
-
-@contextmanager
-def graph_from_each(layers: Sequence[NamedLayer]) -> Iterator[list[Captured]]:
-    """The same for several layers of one forward pass; what lies before the first of them costs no memory."""
-    captured = [Captured() for _ in layers]
-    with torch.no_grad(), ExitStack() as hooks:
-        for layer, one in zip(layers, captured, strict=True):
-            hooks.enter_context(watch(layer.module, partial(_cut, layer, one, attached=len(layers) > 1)))
-        yield captured
-
-
-def _cut(layer: NamedLayer, captured: Captured, output: Any, attached: bool) -> Tensor:
-    """Keep the maps of a layer's output, and let the model go on with them."""
-    require_map(layer, output)
-    torch.set_grad_enabled(True)  # until the surrounding no_grad ends
-    if attached and output.requires_grad:  # a layer that is looked at stands before this one
-        captured.activation = layer.layout.to_maps(output).clone()
-    else:
+    def cut(output: Any) -> Tensor:
+        require_map(layer, output)
+        torch.set_grad_enabled(True)  # until the surrounding no_grad ends
         captured.activation = layer.layout.to_maps(output).detach().requires_grad_()
-    # a copy goes on, so that an in-place operator behind the layer cannot overwrite what was kept
-    return layer.layout.from_maps(captured.activation, output).clone()
+        # a copy goes on, so that an in-place operator behind the layer cannot overwrite what was kept
+        return layer.layout.from_maps(captured.activation, output).clone()
 
-
-def activation_and_gradient(
-    captured: Captured, layer: NamedLayer, scores: Tensor, gradient: bool = True
-) -> tuple[Tensor, Tensor | None]:
-    """The captured map and, where wanted, the gradient of the summed scores with respect to it."""
-    activation = captured.activation
-    if activation is None:
-        raise not_run(layer)
-    if not scores.requires_grad:
-        raise _independent(layer)
-    slope = _gradient(activation, layer, scores) if gradient else None
-    return activation.detach(), slope
-
-
-def _gradient(activation: Tensor, layer: NamedLayer, scores: Tensor) -> Tensor:
-    (gradient,) = torch.autograd.grad(scores.sum(), activation, allow_unused=True)
-    return arrived(gradient, layer)
+    with torch.no_grad(), watch(layer.module, cut):
+        yield captured
 
 
 def arrived(gradient: Tensor | None, layer: NamedLayer) -> Tensor:
@@ -136,11 +104,11 @@ def arrived(gradient: Tensor | None, layer: NamedLayer) -> Tensor:
     Of tokens a gradient of zeros is refused too: what reads the class token only leaves the others none.
     """
     if gradient is None:
-        raise _independent(layer)
+        raise independent(layer)
     if not torch.isfinite(gradient).all():
         raise InputError("the gradient holds NaN or infinity", where=f"layer '{layer.name}'")
     if layer.layout.start and not gradient.any():
-        raise _independent(layer)
+        raise independent(layer)
     return gradient
 
 
@@ -151,7 +119,7 @@ def not_run(layer: NamedLayer) -> UsageError:
     )
 
 
-def _independent(layer: NamedLayer) -> UsageError:
+def independent(layer: NamedLayer) -> UsageError:
     return UsageError(
         f"the target does not depend on layer '{layer.name}' by differentiable operators",
         hint="name another layer, 'auto' is one; or look for torch.no_grad, detach, argmax or numpy behind it",

@@ -36,6 +36,13 @@ class NotFiniteError(InputError):
             hint="check the weights and the preprocessing (mean, std, value range)",
         )
 
+    def about(self, images: Sequence[int], batch: int) -> NotFiniteError:
+        """The same of the images that a method made those of: `images` says of each which."""
+        own = tuple(sorted({images[image] for image in self.images}))
+        told = NotFiniteError(str(self.facts["where"]), own, batch)
+        told.facts["got"] = f"{told.facts['got']}, changed by the method"
+        return told
+
 
 @dataclass(frozen=True, eq=False)
 class Model:

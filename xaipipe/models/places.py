@@ -16,7 +16,7 @@ from xaipipe.models.model import Model
 from xaipipe.models.survey import SeenLayer, survey
 from xaipipe.types import Grid
 
-_DERIVED = "derived from the network's operators"
+DERIVED = "derived from the network's operators"
 _MEASURED = "measured by gradients: an operator has no rule"
 
 
@@ -74,5 +74,5 @@ def _place(model: Model, seen: SeenLayer, pixels: Tensor) -> Place:
 def how_derived(field: Field) -> str:
     """How a grid was found, for the diagnostics of an explanation."""
     if not field.apart:
-        return _DERIVED
-    return f"{_DERIVED}; branches up to {field.apart:.3g} pixels apart meet, each counts by what it contributes"
+        return DERIVED
+    return f"{DERIVED}; branches up to {field.apart:.3g} pixels apart meet, each counts by what it contributes"

@@ -169,7 +169,7 @@ def _name(target: Callable[[Tensor], Tensor]) -> str:
 def _unknown(target: str, labels: Sequence[str]) -> UsageError:
     parts = [part.strip(" '\"") for part in target.strip("[] ").split(",")]
     if len(parts) > 1 and all(part.isdecimal() or part in (*labels, "predicted") for part in parts):
-        hint = "from Python, xaipipe.explain takes a list of targets and returns a map for each"
+        hint = "`xaipipe explain` makes a map for each of several, and so does xaipipe.explain of a list"
         return UsageError("one target makes one map", got=target, expected="one class or label", hint=hint)
     hint = did_you_mean(target, ["predicted", *labels]) if labels else "give a class index instead"
     return UsageError(f"unknown target '{target}'", expected="a label of the model", hint=hint)

@@ -113,7 +113,7 @@ class Interception(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         spelt = spelling(func)
-        if spelt.is_about:
+        if spelt.is_about or self._root is None:  # before `begin` nothing depends on the input
             return func(*args, **kwargs)
         slots: list[Slot] = []
         operands: list[Tensor] = []

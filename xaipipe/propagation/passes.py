@@ -27,7 +27,7 @@ from xaipipe.propagation.ruling import Sink
 Start = Literal["gradient", "relevance", "probability"]
 """What begins at the output: ∂score/∂outputs; that times the outputs, which for a logit is the logit itself; or what of
 it is positive as shares of one, which for a logit is one at the target."""
-_AT_ONCE = 16
+AT_ONCE = 16
 """Images that go backwards together, over all targets."""
 _functorch: Any = torch._C._functorch
 _functorch._set_vmap_fallback_warning_enabled(False)  # it warns of operators whose targets go one by one
@@ -90,7 +90,7 @@ def pull_back(
         return _one_by_one(model, pixels, questions, rules, start, where)
     run.captured.require_unchanged()
     at = run.end(leaf)
-    chunk = max(1, _AT_ONCE // len(pixels))
+    chunk = max(1, AT_ONCE // len(pixels))
     pulled: list[Pulled] = []
     for first in range(0, len(questions), chunk):
         some = selections[first : first + chunk]

@@ -33,6 +33,7 @@ from xaipipe.types import Explanation, Grid, LabelImage, Region, Slide, Tile
 
 def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> Run:
     """A run that is ready to execute; whatever is wrong with its settings or its model shows here."""
+    _require_no_pictures(config)
     preprocess = required_preprocess(config, model)
     slide, level = at_resolution(as_asked(slide, config.loader.params), preprocess.mpp)
     # methods that want to know the range of a pixel ask the model, and its weights stay as they are until the end
@@ -65,6 +66,15 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
     )
     _try_later_stages(run, probe)
     return run
+
+
+def _require_no_pictures(config: Config) -> None:
+    for stage in config.postprocessors:
+        if stage.is_for_pictures:
+            raise UsageError(
+                f"postprocess method '{stage.name}' says how a picture is drawn, and a run draws none",
+                hint="leave it out; the display window is the whole slide's, and `xaipipe export --to png` draws it",
+            )
 
 
 @dataclass(frozen=True)

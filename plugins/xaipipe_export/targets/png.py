@@ -15,6 +15,7 @@ from pydantic import Field
 from xaipipe import Params
 from xaipipe.cli.outputs import png_bytes
 from xaipipe.display import coloured, overlay
+from xaipipe.panels import colour_bar
 from xaipipe_export.backdrop import Backdrop, backdrop_of
 from xaipipe_export.exporter import Exporter
 from xaipipe_export.heat import Heat
@@ -92,11 +93,7 @@ def _with_legend(picture: np.ndarray, colours: _Colours, title: str, backdrop: B
     canvas.paste(Pillow.fromarray(picture), (0, 0))
     shades = np.broadcast_to(np.linspace(colours.low, colours.high, _BAR[1], dtype=np.float32), _BAR)
     paper = None if backdrop is None else np.full((*_BAR, 3), 255, np.uint8)
-    top = height + 24
-    canvas.paste(Pillow.fromarray(colours.of(shades, paper)), (_MARGIN, top))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
-    draw.rectangle((_MARGIN, top, _MARGIN + _BAR[1] - 1, top + _BAR[0] - 1), outline=_INK)
-    draw.text((_MARGIN, height + 4), title, fill=_INK, font=font)
-    draw.text((_MARGIN, top + 17), f"{colours.low:.3g}", fill=_INK, font=font)
-    draw.text((_MARGIN + _BAR[1], top + 17), f"{colours.high:.3g}", fill=_INK, font=font, anchor="ra")
+    colour_bar(canvas, (_MARGIN, height + 24), colours.of(shades, paper), (colours.low, colours.high))
+    font = ImageFont.load_default(size=14)
+    ImageDraw.Draw(canvas).text((_MARGIN, height + 4), title, fill=_INK, font=font)
     return np.asarray(canvas)

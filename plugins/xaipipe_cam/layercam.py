@@ -1,0 +1,32 @@
+"""LayerCAM: every cell weighted by its own gradient, where that is positive."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from xaipipe_cam.layer_maps import LayerExplainer, LayerMaps
+
+
+class LayerCam(LayerExplainer):
+    """Where more of what is there would raise the score: ReLU(Σ_k ReLU(g^k) A^k), g the gradient at each cell.
+
+    It keeps fine detail, so that layers far from the end can be shown.
+
+    Misleads when: evidence against the target is looked for, or contributions that sum to anything: cells with a
+    negative gradient are left out.
+
+    Example: `xaipipe.explain(model, x, method="layercam", target=281, layer="layer2")`
+
+    Reference: Jiang, Zhang, Hou, Cheng, Wei: LayerCAM, IEEE TIP 2021.
+    """
+
+    name = "layercam"
+
+    class Params(LayerExplainer.Params):
+        signed: bool = Field(False, description="no ReLU at the end: maps with negative values keep them")
+
+    def values(self, maps: LayerMaps) -> Tensor:
+        values = (torch.relu(maps.slope) * maps.activation).sum(dim=1, keepdim=True)
+        return values if self.params.signed else torch.relu(values)

@@ -1,0 +1,78 @@
+"""The bases of methods that weight a layer's maps and add them up."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from xaipipe import Batch, Explanation, FittedExplainer, Model
+from xaipipe.errors import UsageError
+from xaipipe_cam.layer_maps import LayerMaps, LayerReader, explanation
+
+
+def weighted_sum(weights: Tensor, maps: Tensor) -> Tensor:
+    """Σ_k w_k A^k, of weights [N, K] and maps [N, K, h, w]: [N, 1, h, w]."""
+    return torch.einsum("nk,nkij->nij", weights.to(maps.dtype), maps)[:, None]
+
+
+class Weighted(LayerReader):
+    """ReLU(Σ_k w_k A^k), with a weight for each of the layer's maps."""
+
+    class Params(LayerReader.Params):
+        signed: bool = Field(False, description="keep what speaks against the target too (no ReLU)")
+
+    @abstractmethod
+    def weights_of_each(self, each: Sequence[LayerMaps], model: Model) -> list[Tensor]:
+        """[N, K] for every question."""
+
+    def values_of_each(self, each: Sequence[LayerMaps], model: Model) -> list[Tensor]:
+        weights = self.weights_of_each(each, model)
+        return [self.weighted(own, maps.activation) for own, maps in zip(weights, each, strict=True)]
+
+    def weighted(self, weights: Tensor, maps: Tensor) -> Tensor:
+        values = weighted_sum(weights, maps)
+        return values if self.params.signed else torch.relu(values)
+
+
+class WeightedExplainer(Weighted):
+    """Weights that come from the activation and one question's gradient."""
+
+    @abstractmethod
+    def weights(self, maps: LayerMaps) -> Tensor:
+        """[N, K]"""
+
+    def weights_of_each(self, each: Sequence[LayerMaps], model: Model) -> list[Tensor]:
+        return [self.weights(maps) for maps in each]
+
+
+class SlopeSumExplainer(WeightedExplainer, FittedExplainer):
+    """Weights that come from the gradient's sum over a map, to which the tiles of a slide add up.
+
+    `fit` makes them of the sums [N, K].
+    """
+
+    def weights(self, maps: LayerMaps) -> Tensor:
+        return self.fit(_sums(maps), maps.cells)
+
+    def survey(self, batch: Batch, model: Model) -> Tensor:
+        return _sums(self._one_layer(batch, model))
+
+    def explain_fitted(self, batch: Batch, model: Model, fitted: Tensor) -> Explanation:
+        maps = self._one_layer(batch, model, gradient=False)
+        return explanation([maps], [self.weighted(fitted, maps.activation)])
+
+    def _one_layer(self, batch: Batch, model: Model, gradient: bool = True) -> LayerMaps:
+        layers = self.layer_maps(batch, model, [self.params.question], gradient)
+        if len(layers) > 1:
+            names = ", ".join(each[0].place.layer.name for each in layers)
+            raise UsageError(f"an exact run of '{self.name}' explains one layer", got=names)
+        return layers[0][0]
+
+
+def _sums(maps: LayerMaps) -> Tensor:
+    """Σ_ij ∂y/∂A_ij^k, [N, K]."""
+    return maps.slope.sum(dim=(2, 3))
