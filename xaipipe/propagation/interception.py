@@ -53,8 +53,8 @@ class Interception(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._rules, self._layer, self._several = rules, layer, several
-        self._marks = Marks()
-        self.ruling = Ruling(rules, images, self._marks, merges)
+        self.marks = Marks()
+        self.ruling = Ruling(rules, images, self.marks, merges)
         self._own = {id(t): t for t in (*module.parameters(), *module.buffers())}
         cache.forget_all_but(self._own)
         self._values = Values(self._made_of, self._own)
@@ -70,7 +70,7 @@ class Interception(TorchFunctionMode):
     def begin(self, pixels: Tensor) -> None:
         """These are the input; they need a gradient and are no leaf."""
         self._root = pixels.grad_fn
-        self._marks.put(pixels, Mark(since_input=()))
+        self.marks.put(pixels, Mark(since_input=()))
 
     def current(self, tensor: Tensor) -> Tensor:
         """What a tensor stands for, which the model may have written into since; refused where that is unknown."""
@@ -86,25 +86,25 @@ class Interception(TorchFunctionMode):
                 f"layer '{layer}' has no such channels", got=list(channels), expected=f"0 … {tensor.shape[1] - 1}"
             )
         passed: Tensor = OnlyChannels.apply(tensor, list(channels))  # type: ignore[no-untyped-call]
-        mark = self._marks.of(tensor)
+        mark = self.marks.of(tensor)
         if mark is not None:
-            self._marks.put(passed, replace(mark, through=tuple(channels)))
+            self.marks.put(passed, replace(mark, through=tuple(channels)))
         return passed
 
     def tapped(self, tensor: Tensor) -> Tensor:
         """A node of its own in the graph, at which the way back can end; nothing is folded into the layer before it."""
         tapped = tensor.view_as(tensor)
-        mark = self._marks.of(tensor)
+        mark = self.marks.of(tensor)
         if mark is not None:
-            self._marks.put(tapped, replace(mark, maker=None))
+            self.marks.put(tapped, replace(mark, maker=None))
         return tapped
 
     def _made_of(self, new: Tensor, sources: Sequence[Tensor]) -> None:
         """Of values that were put together outside of any operator."""
-        marks = tuple(mark for mark in map(self._marks.of, sources) if mark is not None)
+        marks = tuple(mark for mark in map(self.marks.of, sources) if mark is not None)
         if marks:
             mark = merged(marks)
-            self._marks.put(new, mark.passed_on(mark.nonnegative and len(marks) == len(sources)))
+            self.marks.put(new, mark.passed_on(mark.nonnegative and len(marks) == len(sources)))
 
     # -- operators --------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class Interception(TorchFunctionMode):
         for index, tensor in enumerate(_tensors(result)):
             if any(tensor is operand for operand in call.operands):
                 continue
-            self._marks.put(tensor, mark)
+            self.marks.put(tensor, mark)
             if tensor._is_view() or (call.name in _ALIASES and not tensor.requires_grad):
                 position = _looked_into(tensor, call.operands)
                 if position is not None:
@@ -203,14 +203,14 @@ class Interception(TorchFunctionMode):
     def _shows_operand(self, target: Tensor) -> bool:
         """Whether a tensor without a gradient shows the memory of one that depends on the input."""
         looked_into = self._values.looks_into(target)
-        return looked_into is not None and self._marks.of(looked_into) is not None
+        return looked_into is not None and self.marks.of(looked_into) is not None
 
     def _write(self, call: Call, spelt: Spelling) -> Any:
         """An operator that writes into its first argument, without writing."""
         target: Tensor = call.args[0]
         if call.name in RESHAPING:
             raise reshaped(call)
-        depends = self._marks.of(target) is not None
+        depends = self.marks.of(target) is not None
         if not torch.is_grad_enabled() and not depends and not self._shows_operand(target):
             return call.function(*call.args, **call.kwargs)
         result = self._written(call, spelt)
@@ -220,7 +220,7 @@ class Interception(TorchFunctionMode):
         if depends and not torch.is_grad_enabled():  # torch's gradient knows nothing of it
             with torch.enable_grad():
                 result = Overwritten.apply(target, result)  # type: ignore[no-untyped-call]
-            self._marks.put(result, merged(call.marks).passed_on(False))
+            self.marks.put(result, merged(call.marks).passed_on(False))
         self._values.write(target, result)
         return result
 
@@ -241,16 +241,16 @@ class Interception(TorchFunctionMode):
         call.function(result, *call.args[1:], **call.kwargs)
         if call.marks:
             mark = merged(call.marks)
-            self._marks.put(
+            self.marks.put(
                 result, mark.passed_on(mark.nonnegative and not call.constants and _is_tensor(call.args[-1]))
             )
         return result
 
     def _laid_out_like(self, target: Tensor, result: Tensor) -> Tensor:
         """In memory as the target is, since there may be views of it."""
-        laid_out, mark = laid_out_like(target, result), self._marks.of(result)
+        laid_out, mark = laid_out_like(target, result), self.marks.of(result)
         if laid_out is not result and mark is not None:
-            self._marks.put(laid_out, mark)
+            self.marks.put(laid_out, mark)
         return laid_out
 
     # -- operands ---------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class Interception(TorchFunctionMode):
         tensor = self._values.current(tensor)
         if not tensor.requires_grad:
             return tensor, None
-        mark = self._marks.of(tensor)
+        mark = self.marks.of(tensor)
         if mark is not None:
             if mark.maker is not None:
                 mark.maker.read(tensor)
@@ -273,7 +273,7 @@ class Interception(TorchFunctionMode):
         if self._rules.strict or is_rerun(tensor.grad_fn):
             raise foreign(tensor, self._layer())
         self.saw_foreign = self.ruling.lost_zeros = True
-        self._marks.put(tensor, Mark())
+        self.marks.put(tensor, Mark())
         return tensor, Mark()
 
     def _constant(self, parameter: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ class _Recording:
         output = self.mode.current(output)
         torch.set_grad_enabled(True)  # until the surrounding no_grad ends
         others = self._found.keys() - {index}
-        if others and self.mode.mark_of(output) is not None:
+        if others and self.mode.marks.of(output) is not None:
             self._found[index] = maps = self.mode.tapped(layer.layout.to_maps(output))
         else:
             with torch._C.DisableTorchFunction():  # for the mode a leaf is a parameter
