@@ -197,7 +197,7 @@ def test_a_label_without_labels_asks_for_an_index() -> None:
 
 @pytest.mark.parametrize("target", ["1,2", "[1, 2]", "cat, predicted", '["dog", "bird"]'])
 def test_several_targets_in_one_text_are_refused(target: str) -> None:
-    with pytest.raises(UsageError, match=r"one target makes one map\n[\s\S]*xaipipe\.explain takes a list of targets"):
+    with pytest.raises(UsageError, match=r"one target makes one map\n[\s\S]*xaipipe\.explain of a list"):
         class_index(target, LABELS, 3)
 
 
