@@ -5,7 +5,7 @@ python benchmarks/propagation.py [--device cpu|cuda] [--batch 4] [--net resnet50
 Needs torchvision, zennit and captum (`pip install '.[bench]'`). Weights are random, batch norms folded, since zennit
 0.5.1 leaves their eps in what it merges. Results have to agree before anything is timed; all candidates take turns.
 Costs are multiples of a plain forward pass and input gradient of the same net, by the wall clock and by the time that
-processors spent; memory is the most that torch had allocated at once, above what lay there before.
+processors spent; memory is the most that tensors took at once, above what lay there before.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pathlib import Path
 import torch
 from _timing import machine
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 import xaipipe
 from xaipipe.models.weight_cache import WeightCache
+from xaipipe.running.live import peak_of_tensors
 
 try:
     import torchvision
@@ -205,21 +205,14 @@ def memory(name: str, batch: int) -> str:
 
 
 def peak(run: Callable[[], object]) -> int:
-    """The most bytes that torch had allocated at once, above those before, in the second run."""
+    """The most bytes of tensors at once, above those before, in the second run."""
     run()
     if DEVICE == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        run()
-    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
-    now = highest = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        highest = max(highest, now)
-    return highest
+    return peak_of_tensors(run)[1]
 
 
 def _ours(model: xaipipe.Model, x: Tensor, composite: str, params: dict[str, object]) -> Tensor:

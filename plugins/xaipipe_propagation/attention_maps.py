@@ -12,8 +12,9 @@ from xaipipe import Model
 from xaipipe.errors import UsageError
 from xaipipe.models.differentiable import require_differentiable
 from xaipipe.models.targets import Question, Selection
-from xaipipe.propagation import Books, Operation, Rule, Rules
+from xaipipe.propagation import Operation, Rule, Rules
 from xaipipe.propagation.passes import ForwardPass, Where, beginning
+from xaipipe.propagation.rules import OfAnother
 
 _MOST_OTHERS = 32
 """Tokens beside the patches that a model is taken to have: class tokens, registers, prompts."""
@@ -31,27 +32,14 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Noted(Rule):
+class Noted(OfAnother):
     """Goes by another rule, and notes what its operators put out, in their order."""
 
     rule: Rule
     seen: list[Seen] = field(default_factory=list, compare=False)
 
-    @property
-    def keeps_operands(self) -> bool:  # type: ignore[override]
-        return self.rule.keeps_operands
-
-    @property
-    def keeps_output(self) -> bool:  # type: ignore[override]
-        return self.rule.keeps_output
-
     def ran(self, op: Operation, operands: Sequence[Tensor], result: Tensor) -> None:
         self.seen.append(Seen(op, result))
-
-    def propagate(
-        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
-    ) -> Sequence[Tensor | None]:
-        return self.rule.propagate(op, operands, output, arriving, books)
 
 
 @dataclass(frozen=True, eq=False)

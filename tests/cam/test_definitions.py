@@ -9,20 +9,10 @@ from torch import Tensor
 
 import xaipipe
 from tests.cam.definitions import DEFINITIONS
-from tests.cam.networks import PooledNet, TwoHalves, drawn, two_halves
+from tests.cam.networks import PooledNet, TwoHalves, drawn
 from xaipipe.testing import LinearModel, SmallCnn, images
 
 TARGET = 3
-
-
-@pytest.fixture
-def net() -> TwoHalves:
-    return two_halves()
-
-
-@pytest.fixture
-def x() -> Tensor:
-    return images(2, (20, 14)).double()
 
 
 def halves(net: TwoHalves, x: Tensor, target: int) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -17,16 +17,6 @@ from xaipipe.testing import SmallVit, images
 TARGET = 3
 
 
-@pytest.fixture
-def net() -> TwoHalves:
-    return two_halves()
-
-
-@pytest.fixture
-def x() -> Tensor:
-    return images(2, (20, 14)).double()
-
-
 def between_cells(cells: Tensor, step: int, size: tuple[int, int]) -> Tensor:
     """Linear interpolation of cells at 0, step, …; beyond the last its value."""
     rows, columns = cells.shape

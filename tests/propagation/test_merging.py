@@ -9,39 +9,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 import xaipipe
 from xaipipe.errors import InputError
 from xaipipe.models.targets import Question
 from xaipipe.models.weight_cache import WeightCache
-from xaipipe.propagation import Books, Operation, Pulled, Rule, Rules, pull_back
+from xaipipe.propagation import Operation, Pulled, Rule, Rules, pull_back
 from xaipipe.propagation.interception import Interception
 from xaipipe.propagation.outputs import Output, WayBack
+from xaipipe.propagation.rules import OfAnother
+from xaipipe.running.live import peak_of_tensors
 from xaipipe_propagation.custom import Chosen, CompositeTable
 from xaipipe_propagation.named import COMPOSITES, Settings
 
 COMPOSITE_NAMES = [name for name in COMPOSITES if "box" not in name]
 
 
-class Alone(Rule):
+class Alone(OfAnother):
     """A rule by another, of which nothing is known that would let a ReLU become one with it."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-
-    @property
-    def keeps_operands(self) -> bool:  # type: ignore[override]
-        return self.rule.keeps_operands
-
-    @property
-    def keeps_output(self) -> bool:  # type: ignore[override]
-        return self.rule.keeps_output
-
-    def propagate(
-        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
-    ) -> Sequence[Tensor | None]:
-        return self.rule.propagate(op, operands, output, arriving, books)
 
 
 @dataclass(frozen=True)
@@ -293,16 +281,9 @@ class Residual(nn.Module):
 
 
 def peak(run: Callable[[], object]) -> int:
-    """The most bytes that torch had allocated at once."""
+    """The most bytes of tensors at once, in the second run."""
     run()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
-        run()
-    events = [event for event in record.profiler.kineto_results.events() if event.name() == "[memory]"]
-    now = highest = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        now += event.nbytes()
-        highest = max(highest, now)
-    return highest
+    return peak_of_tensors(run)[1]
 
 
 @pytest.mark.parametrize("name", ["epsilon", "epsilon_plus", "epsilon_alpha2_beta1", "epsilon_gamma"])

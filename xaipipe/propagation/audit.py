@@ -15,7 +15,7 @@ from xaipipe.propagation.marks import merged
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators.described import Described, Route
 from xaipipe.propagation.operators.elementwise import described
-from xaipipe.propagation.rules import InParts, Rule, Rules
+from xaipipe.propagation.rules import InParts, OfAnother, Rule, Rules
 
 _ROUTE = "route"
 
@@ -52,22 +52,14 @@ class Audit:
         return described(_ROUTE, call, mark.passed_on(nonnegative, mark.gate))
 
 
-class _Audited(Rule):
+class _Audited(OfAnother):
     def __init__(self, rule: Rule, precisions: dict[int, torch.dtype]) -> None:
-        self._rule, self._precisions = rule, precisions
-
-    @property
-    def keeps_operands(self) -> bool:  # type: ignore[override]
-        return self._rule.keeps_operands
-
-    @property
-    def keeps_output(self) -> bool:  # type: ignore[override]
-        return self._rule.keeps_output
+        self.rule, self._precisions = rule, precisions
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
     ) -> Sequence[Tensor | None]:
-        parts = self._rule.propagate(op, operands, output, arriving, books)
+        parts = super().propagate(op, operands, output, arriving, books)
         absorbed = list(books.amounts.values())
         books.absorb("lost", arriving)
         for part in parts:

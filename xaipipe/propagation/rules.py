@@ -27,12 +27,12 @@ class Rule(ABC):
     skips_idle: ClassVar[bool] = False
     """Whether it makes no difference what the output is where nothing arrives: a ReLU may then take its place."""
 
-    def keeps_idle(self, op: Operation) -> bool:
-        """Whether zeros among the operands get nothing, as long as zeros of the output do.
+    leaves_idle: ClassVar[bool] = False
+    """Whether zeros among the operands get nothing, as long as zeros of the output do, whatever the operator."""
 
-        Where that is so, what a ReLU cut off is not kept.
-        """
-        return self.passes and op.kind == "activation" and op.keeps_zero
+    def keeps_idle(self, op: Operation) -> bool:
+        """The same for one operator. Where that is so, what a ReLU cut off is not kept."""
+        return self.leaves_idle or (self.passes and op.kind == "activation" and op.keeps_zero)
 
     @abstractmethod
     def propagate(
@@ -47,6 +47,25 @@ class Rule(ABC):
     def ran(self, op: Operation, operands: Sequence[Tensor], result: Tensor) -> None:
         """Called on the way forward; for rules that have to remember something, or to know what made an operand."""
         return
+
+
+class OfAnother(Rule):
+    """A rule that goes by another; of zeros and outputs it claims nothing, whatever the other does."""
+
+    rule: Rule
+
+    @property
+    def keeps_operands(self) -> bool:  # type: ignore[override]
+        return self.rule.keeps_operands
+
+    @property
+    def keeps_output(self) -> bool:  # type: ignore[override]
+        return self.rule.keeps_output
+
+    def propagate(
+        self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
+    ) -> Sequence[Tensor | None]:
+        return self.rule.propagate(op, operands, output, arriving, books)
 
 
 class InParts:

@@ -22,9 +22,7 @@ class SplitProduct(Rule):
 
     gates: bool
     eps: float
-
-    def keeps_idle(self, op: Operation) -> bool:
-        return True
+    leaves_idle = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books

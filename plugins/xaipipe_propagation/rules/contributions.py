@@ -29,9 +29,7 @@ class Join(Rule):
     """Each operand gets what arrives at its place; what stands beside them is a bias."""
 
     keeps_output = False
-
-    def keeps_idle(self, op: Operation) -> bool:
-        return True
+    leaves_idle = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
@@ -48,9 +46,7 @@ class Contributions(Rule):
     """R_i = x_i · ∂z/∂x_i · R/z: for what is linear in its operand, or is so once its statistics are held."""
 
     eps: float
-
-    def keeps_idle(self, op: Operation) -> bool:
-        return True
+    leaves_idle = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
@@ -70,9 +66,7 @@ class Scale(Rule):
 
     eps: float
     keeps_output = False
-
-    def keeps_idle(self, op: Operation) -> bool:
-        return True
+    leaves_idle = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
@@ -92,10 +86,7 @@ class Sum(Rule):
 
     eps: float
     keeps_output = False
-    skips_idle = True
-
-    def keeps_idle(self, op: Operation) -> bool:
-        return True
+    skips_idle = leaves_idle = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books

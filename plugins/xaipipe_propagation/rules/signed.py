@@ -25,10 +25,7 @@ class AlphaBeta(Rule):
     alpha: float
     beta: float
     eps: float
-    skips_idle = True
-
-    def keeps_idle(self, op: Operation) -> bool:
-        return True
+    skips_idle = leaves_idle = True
 
     @property
     def keeps_output(self) -> bool:  # type: ignore[override]
@@ -79,10 +76,7 @@ class Gamma(Rule):
 
     gamma: float
     eps: float
-    skips_idle = True
-
-    def keeps_idle(self, op: Operation) -> bool:
-        return True
+    skips_idle = leaves_idle = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books

@@ -16,10 +16,7 @@ class Epsilon(Rule):
     """R_i = Σ_j x_i w_ij / (z_j + ε·sign z_j) · R_j; ε = 0 is LRP-0."""
 
     eps: float
-    skips_idle = True
-
-    def keeps_idle(self, op: Operation) -> bool:
-        return True
+    skips_idle = leaves_idle = True
 
     def propagate(
         self, op: Operation, operands: Sequence[Tensor], output: Tensor | None, arriving: Tensor, books: Books
