@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,7 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from xaipipe import Batch, Explainer, ExplainerParams, Explanation, ExplanationWarning, Grid, Model, Question
+from xaipipe import Batch, Explainer, ExplainerParams, Explanation, Grid, Model, Question
+from xaipipe.doubts import doubt, named
 from xaipipe.models.scores import select
 from xaipipe.models.targets import Selection
 from xaipipe.propagation import Pulled, pull_back
@@ -69,7 +69,7 @@ class FullGrad(Explainer):
             "unplaced": sum((one.totals for one in biases if one.maps is None), _beyond(selection, model)),
         }
         gap = selection.scores - sum(sums.values())
-        self._warn(gap, selection, products.abs().sum(dim=(1, 2, 3)), biases)
+        self._doubt(batch, gap, selection, products.abs().sum(dim=(1, 2, 3)), biases)
         facts = {**{name: total.tolist() for name, total in sums.items()}, "completeness_gap": gap.tolist()}
         return Explanation(
             values=values.to(pixels.dtype),
@@ -81,19 +81,20 @@ class FullGrad(Explainer):
             tiles=batch.tiles,
         )
 
-    def _warn(self, gap: Tensor, selection: Selection, products: Tensor, biases: Sequence[Arrived]) -> None:
+    def _doubt(
+        self, batch: Batch, gap: Tensor, selection: Selection, products: Tensor, biases: Sequence[Arrived]
+    ) -> None:
         size = products + sum(one.totals.abs() for one in biases) + selection.scores.abs()
-        rounding = torch.finfo(gap.dtype).eps ** 0.5
-        over = (gap.abs() > max(_SHARE, rounding) * size).nonzero()[:, 0].tolist()
-        if over:
-            worst = max(over, key=lambda image: float(gap[image].abs()))
-            warnings.warn(
-                f"{self.name}: contributions of image {worst}, target {selection.targets[worst]}, miss "
-                f"{float(gap[worst]):.2g} of the score {float(selection.scores[worst]):.4g}: an operator of the model "
-                "is not described; xaipipe.propagation.register makes it known",
-                ExplanationWarning,
-                stacklevel=2,
+        bound = max(_SHARE, torch.finfo(gap.dtype).eps ** 0.5) * size
+
+        def text(image: int) -> str:
+            return (
+                f"{self.name}: contributions of {named(batch, image)}, target {selection.targets[image]}, miss "
+                f"{float(gap[image]):.2g} of the score {float(selection.scores[image]):.4g}: an operator of the model "
+                "is not described; xaipipe.propagation.register makes it known"
             )
+
+        doubt(f"{self.name}: a gap to the score", batch, (gap.abs() - bound).tolist(), text)
 
 
 def _of_question(arrived: Sequence[Arrived], k: int) -> list[Arrived]:
