@@ -23,6 +23,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "input_x_gradient": {"method": "input_x_gradient"},
     "gradcam": {"method": "gradcam", "layer": "body", "signed": True},
     "gradcam, an early layer": {"method": "gradcam", "layer": "body.0", "signed": True},
+    "counterfactual_gradcam": {"method": "counterfactual_gradcam", "layer": "body.0"},
 }
 LRP = {"method": "lrp", "composite": "epsilon_plus_flat"}
 METHODS |= {
@@ -64,6 +65,14 @@ def test_equals_the_whole_image_by_every_method_and_tiling(
     load = {"tile": tile, "batch": 3} if tile else {"batch": 3}
     settings = tables(METHODS[method], load=load, store={"shard": shard})
     assert difference(tiled(net, slide, tmp_path / "out.zarr", settings), whole(net, METHODS[method])) < 1e-12
+
+
+def test_cam_equals_the_whole_images_where_the_head_is_linear(slide: Path, tmp_path: Path) -> None:
+    net = made(LOCAL["strided"])
+    net.head = net.head[0]
+    settings = {"method": "cam", "layer": "body"}
+    got = tiled(net, slide, tmp_path / "out.zarr", tables(settings, load={"tile": 40, "batch": 3}, store={"shard": 48}))
+    assert difference(got, whole(net, settings)) < 1e-12
 
 
 @pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "gradcam", "deeplift"])
