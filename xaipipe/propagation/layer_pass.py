@@ -21,7 +21,7 @@ from xaipipe.propagation.answers import mapped
 from xaipipe.propagation.compiled import uncompiled
 from xaipipe.propagation.gradient import gradient_with
 from xaipipe.propagation.interception import Interception
-from xaipipe.propagation.passes import AT_ONCE, BackwardError, beginning, going_back
+from xaipipe.propagation.passes import AT_ONCE, BackwardError, beginning, for_each, going_back
 from xaipipe.propagation.rules import Rules
 
 
@@ -70,10 +70,7 @@ class LayerPass:
 
         with going_back(self.source):
             begins = [beginning(selection, "gradient", self.source) for selection in selections]
-            if len(begins) == 1:
-                each = [back(begins[0])]
-            else:
-                each = list(zip(*torch.func.vmap(back)(torch.stack(begins)), strict=True))
+            each = for_each(back, begins)
         for found in each:
             for layer, gradient in zip(self.layers, found, strict=True):
                 arrived(gradient, layer)

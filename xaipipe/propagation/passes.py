@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -152,13 +152,18 @@ def pulled_from(
         found = torch.autograd.grad(selections[0].outputs, ends, begun, retain_graph=keep, allow_unused=True)
         return tuple(torch.zeros_like(end) if part is None else part for end, part in zip(ends, found, strict=True))
 
-    several = len(begins) > 1
-    arrived = torch.func.vmap(back)(torch.stack(list(begins))) if several else back(begins[0])
-    for k, (selection, begun) in enumerate(zip(selections, begins, strict=True)):
-        values, *amounts = (part[k] if several else part for part in arrived)
+    each = for_each(back, begins)
+    for selection, begun, (values, *amounts) in zip(selections, begins, each, strict=True):
         absorbed = tuple(Absorbed(sink.operation, found) for sink, found in zip(sinks, amounts, strict=True))
         known = replace(selection, scores=selection.scores.detach(), outputs=selection.outputs.detach())
         yield Pulled(values.detach(), known, begun.reshape(len(begun), -1).sum(dim=1), absorbed)
+
+
+def for_each(back: Callable[[Tensor], tuple[Tensor, ...]], begins: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """What a way back gives for every beginning; all go together, where there are several."""
+    if len(begins) == 1:
+        return [back(begins[0])]
+    return list(zip(*torch.func.vmap(back)(torch.stack(list(begins))), strict=True))
 
 
 class BackwardError(InputError):
