@@ -67,7 +67,7 @@ def _tell(session: Session, model: Model, pixels: torch.Tensor, every: bool) -> 
     if session.json:
         session.emit({"input": list(pixels.shape[1:]), "layers": facts})
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in _COLUMNS:
         table.add_column(column, no_wrap=column in ("layer", "stride", "offset"))
     for one, fact in zip(listed, facts, strict=True):
