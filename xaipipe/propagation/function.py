@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xaipipe.errors import UsageError
 from xaipipe.propagation.books import ABSORBERS, Books
+from xaipipe.propagation.memory import of_its_own
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.outputs import Output
 from xaipipe.propagation.rules import Rule
@@ -99,7 +100,7 @@ class _Propagate(torch.autograd.Function):
         ruled: Ruled, kind: torch.dtype | None, shapes: Shapes, arriving: Tensor, output: Tensor | None, *kept: Tensor
     ) -> Any:
         parts = _propagated(ruled, kind, shapes, arriving[None], output, kept)
-        return tuple(part[0] for part in parts)
+        return tuple(of_its_own(part[0]) for part in parts)  # of views torch would not add up in place
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

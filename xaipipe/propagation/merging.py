@@ -14,6 +14,7 @@ from torch import Tensor
 from xaipipe.propagation.calls import Call
 from xaipipe.propagation.function import Derived
 from xaipipe.propagation.marks import Maker, Marks
+from xaipipe.propagation.memory import of_its_own
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators import Described
 from xaipipe.propagation.rules import InParts, Rule, Rules
@@ -67,13 +68,7 @@ def _ready(call: Call, maker: Maker) -> Callable[[], Tensor]:
 
 
 def _overwritten(x: Tensor) -> Tensor:
-    return _of_its_own(x.detach().relu_())
-
-
-def _of_its_own(memory: Tensor) -> Tensor:
-    """A tensor in the same memory, which to torch is no view of the other."""
-    own: Tensor = memory.new_empty(0).set_(memory)  # type: ignore[call-overload]
-    return own
+    return of_its_own(x.detach().relu_())
 
 
 def into_its_summand(call: Call, found: Described, rule: Rule, marks: Marks) -> Merged | None:
@@ -90,7 +85,7 @@ def into_its_summand(call: Call, found: Described, rule: Rule, marks: Marks) -> 
         return None
     if maker.output is not None:
         maker.output.leave()
-    return Merged(replace(found, ready=lambda: _of_its_own(a.detach().add_(b))), rule, Derived(0, maker.output))
+    return Merged(replace(found, ready=lambda: of_its_own(a.detach().add_(b))), rule, Derived(0, maker.output))
 
 
 def _derived(maker: Maker, marks: Marks) -> Derived | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xaipipe.propagation.marks import Place, Step
 from xaipipe.propagation.operation import Operation
+from xaipipe.propagation.transposing import transposed
 from xaipipe.propagation.weights import Folding, Weights
 
 
@@ -90,6 +91,9 @@ class Convolution(Form):
 
     def pull(self, cotangents: Tensor, weight: Tensor, x: Tensor) -> Tensor:
         flat = cotangents.flatten(0, 1)
+        quick = transposed(self, flat, weight, x.shape[2:])
+        if quick is not None:
+            return quick.view(*cotangents.shape[:2], *quick.shape[1:])
         shape = (len(flat), *x.shape[1:])
         # torch looks at its shape only, but would make it contiguous; memory that nobody touches costs nothing
         like = x if x.shape == shape and x.dtype == flat.dtype else flat.new_empty(shape)
