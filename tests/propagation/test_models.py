@@ -267,7 +267,8 @@ def test_autocast(outside: bool, rules: Callable[[], Any]) -> None:
 def as_script(part: Any) -> Any:
     """torch wants people to stop doing this, but they have such models."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.filterwarnings("ignore", "`torch.jit.script`", category)
         return torch.jit.script(part)
 
 
