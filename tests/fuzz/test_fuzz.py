@@ -26,7 +26,7 @@ from xaipipe.reading.guarded import ATTEMPTS
 from xaipipe.reading.opening import open_guarded
 
 SETTINGS = RunSettings(readers=1, read_timeout=10, reader_memory=512)
-FEW, MANY, RUNS = 80, int(os.environ.get("XAIPIPE_FUZZ", "2000")), 60
+FEW, MANY, RUNS = 30, int(os.environ.get("XAIPIPE_FUZZ", "2000")), 60
 LARGEST_BOX = 600
 MOST_GROWTH = 100 << 20
 """Bytes that the program may grow by while it reads hundreds of files."""

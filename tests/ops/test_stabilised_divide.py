@@ -72,6 +72,7 @@ def test_many_cotangents_at_once() -> None:
         torch.testing.assert_close(grad, torch.autograd.grad(out, z, cotangent, retain_graph=True)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inductor's own, at its first import
 def test_compiles_with_inductor() -> None:
     if shutil.which("g++") is None:

@@ -31,7 +31,8 @@ METHODS |= {
     for composite in ("epsilon", "epsilon_alpha2_beta1", "epsilon_gamma_box")
 }
 METHODS["deeplift"] = {"method": "deeplift", "reference": "mean"}
-TILINGS = {"chosen": {"shard": 64}, "one region": {"shard": 4096}}
+TILINGS = {"small": (64, None), "tiny": (48, 40), "medium": (4096, 96), "one region": (4096, None)}
+"""Shard and tile."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", LOCAL)
-@pytest.mark.parametrize("method", ["saliency", "gradcam"])
+@pytest.mark.parametrize("method", ["saliency", pytest.param("gradcam", marks=pytest.mark.slow)])
 def test_equals_the_whole_image_on_every_network(slide: Path, tmp_path: Path, name: str, method: str) -> None:
     net = made(LOCAL[name])
     got = tiled(net, slide, tmp_path / "out.zarr", tables(METHODS[method]))
@@ -54,10 +55,20 @@ def test_relevance_equals_the_whole_images_on_every_network(slide: Path, tmp_pat
     assert difference(got, whole(net, LRP)) < 1e-12
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
-    ("shard", "tile"), [(64, None), (48, 40), (4096, 96), (4096, None)], ids=["small", "tiny", "medium", "one region"]
-)
+def every_method_and_tiling() -> list[Any]:
+    """Quick: each method with one tiling, and one method with each."""
+    return [
+        pytest.param(
+            *(method, *numbers),
+            marks=() if tiling == "tiny" or method == "input_x_gradient" else pytest.mark.slow,
+            id=f"{tiling}-{method}",
+        )
+        for method in METHODS
+        for tiling, numbers in TILINGS.items()
+    ]
+
+
+@pytest.mark.parametrize(("method", "shard", "tile"), every_method_and_tiling())
 def test_equals_the_whole_image_by_every_method_and_tiling(
     slide: Path, tmp_path: Path, method: str, shard: int, tile: int | None
 ) -> None:
