@@ -39,17 +39,17 @@ class ScoreCam(TrialExplainer):
         maps, batch = each[0].activation, each[0].batch
         questions = [one.selection.settled for one in each]
         shown = (maps.amax(dim=(2, 3)) > maps.amin(dim=(2, 3))).nonzero().tolist()
-        ask = QuickForward(model).ask
+        quick = QuickForward(model, batch.pixels.detach()[:1])
         blank = [(image, -1) for image in range(len(maps))]
 
         def try_some(trials: Sequence[Trial]) -> Tensor:
             images = [image for image, _ in trials]
             pixels = batch.pixels.detach()[images] * _masks(each[0], trials)
-            answers = ask(pixels, [question.at(images) for question in questions])
+            answers = quick.ask(pixels, [question.at(images) for question in questions])
             return torch.stack([answer.scores for answer in answers])
 
         trials = [*blank, *((image, k) for image, k in shown)]
-        scores = self.scores(model, batch, trials, try_some)
+        scores = self.scores(model, batch, trials, try_some, quick.held)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         without = scores[:, : len(blank), None].expand(-1, -1, maps.shape[1])
         found = spread(scores[:, len(blank) :], trials[len(blank) :], without)
