@@ -108,6 +108,15 @@ def test_one_of_several_outputs_is_chosen(cli: Cli, photograph: Path, model_file
     assert (maps["within"], maps["within_pixels"]) == ("everywhere", [64])
 
 
+def test_colours_can_go_up_to_the_largest_value(explain: Cli, tmp_path: Path) -> None:
+    shown = {}
+    for percentile in (100, 50):
+        assert explain("--signed", "--colours-to", percentile, "--overwrite", "-o", "out.png").code == 0
+        shown[percentile] = imagecodecs.png_decode((tmp_path / "out.png").read_bytes())
+    assert (shown[100] != shown[50]).any()
+    assert explain("--colours-to", "101").code == 2
+
+
 def test_several_targets_are_shown_side_by_side_from_one_pass(
     cli: Cli, photograph: Path, model_file: Path, tmp_path: Path
 ) -> None:
