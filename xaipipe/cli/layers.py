@@ -84,7 +84,7 @@ def _table(listed: Sequence[SeenLayer], facts: Sequence[dict[str, Any]]) -> list
 
 
 def _laid_out(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
-    """Columns two blanks apart. Where that is too wide, names have lines of their own: whole, since people copy them."""
+    """Columns two blanks apart. Where that is too wide, names have lines of their own: people copy them."""
     lines = _aligned(rows)
     if width is None or max(map(len, lines)) <= width:
         return lines
