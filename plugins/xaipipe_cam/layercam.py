@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from xaipipe_cam.layer_maps import LayerExplainer, LayerMaps
+from xaipipe_cam.layer_maps import CellExplainer, LayerMaps
 
 
-class LayerCam(LayerExplainer):
+class LayerCam(CellExplainer):
     """Where more of what is there would raise the score: ReLU(Σ_k ReLU(g^k) A^k), g the gradient at each cell.
 
     It keeps fine detail, so that layers far from the end can be shown.
@@ -24,7 +24,7 @@ class LayerCam(LayerExplainer):
 
     name = "layercam"
 
-    class Params(LayerExplainer.Params):
+    class Params(CellExplainer.Params):
         signed: bool = Field(False, description="no ReLU at the end: maps with negative values keep them")
 
     def values(self, maps: LayerMaps) -> Tensor:
