@@ -15,7 +15,8 @@ class LayerCam(CellExplainer):
     It keeps fine detail, so that layers far from the end can be shown.
 
     Misleads when: evidence against the target is looked for, or contributions that sum to anything: cells with a
-    negative gradient are left out.
+    negative gradient are left out. In front of a global mean it is Grad-CAM without the weights below zero, so that
+    what only they tell apart, such as the dog beside a cat that is asked for, can be brighter than the target.
 
     Example: `xaipipe.explain(model, x, method="layercam", target=281, layer="layer2")`
 

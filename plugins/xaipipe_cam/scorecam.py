@@ -23,7 +23,8 @@ class ScoreCam(TrialExplainer):
     an all-zero image by. A map that is the same everywhere shows nothing; all of them share one trial an image.
 
     Misleads when: a dimmed image is one that the model has never seen; and through the softmax, which leaves next to
-    nothing of any map but the best where logits are far apart, and weights maps that speak against the target too.
+    nothing of any map but the best where logits are far apart, and weights maps that speak against the target too. All
+    weights are positive, so that what the layer sees most of is bright, whatever the class.
 
     Example: `xaipipe.explain(model, x, method="scorecam", target=281, budget="2GiB")`
 
