@@ -51,6 +51,12 @@ def test_without_a_name_the_output_is_called_after_image_and_method(explain: Cli
     assert (tmp_path / "photograph-gradcam.png").is_file()
 
 
+def test_what_is_said_is_not_cut_in_two(explain: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    path = tmp_path / f"{'long-' * 10}name.png"
+    assert f"  output  {path}\n" in explain("-o", path).out
+
+
 def test_json_says_target_label_score_and_geometry(cli: Cli, photograph: Path, model_file: Path) -> None:
     facts = json.loads(cli("--json", "explain", photograph, *CODE, "--target", "2", "-o", "out.png").out)
     assert (facts["target"], facts["label"], facts["layer"]) == (2, "bird", "3")

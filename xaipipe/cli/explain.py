@@ -190,4 +190,4 @@ def _tell(session: Session, rows: Rows, output: Path, config: Config, notes: tup
 
 def _list(session: Session, facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
-        session.out.print(f"{name:>8}  {value}", markup=False)
+        session.out.print(f"{name:>8}  {value}", soft_wrap=True)  # paths and names stay whole
