@@ -37,6 +37,7 @@ from xaipipe.types import (
 
 if TYPE_CHECKING:
     from xaipipe.heavy import (
+        CellwiseExplainer,
         ComparingExplainer,
         Explainer,
         ExplainerParams,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
         evidence_at_pixels,
         explain,
         fused,
+        own_cells,
         placement,
         to_pixels,
     )
@@ -73,6 +75,7 @@ __all__ = [
     "ArraySlide",
     "Batch",
     "BoundaryError",
+    "CellwiseExplainer",
     "ComparingExplainer",
     "Explainer",
     "ExplainerParams",
@@ -122,6 +125,7 @@ __all__ = [
     "explain",
     "fused",
     "hookimpl",
+    "own_cells",
     "placement",
     "to_pixels",
 ]

@@ -34,8 +34,10 @@ class Style:
     """'auto' is diverging about zero where values are signed, else heat."""
     opacity: float = 0.75
     """Over a picture, of the strongest evidence."""
-    percentile: float = 99.9
-    """The magnitude that is shown in full colour: below the largest, so that one cell cannot darken the rest."""
+    percentile: float = 99.0
+    """Of the magnitudes, but for zeros: the one from which on colours are full, so that few cells cannot hide the rest.
+
+    At the pixels the largest magnitude is often ten times as large as what most of the evidence is made of."""
     legend: bool = False
 
     @classmethod
@@ -44,8 +46,8 @@ class Style:
 
     def limit(self, values: np.ndarray[Any, Any]) -> float:
         """The value in full colour."""
-        magnitude = np.abs(values)
-        return float(np.quantile(magnitude, self.percentile / 100)) or float(magnitude.max(initial=0)) or 1.0
+        magnitudes = np.abs(values[values != 0])
+        return float(np.quantile(magnitudes, self.percentile / 100)) if magnitudes.size else 1.0
 
 
 def styled(explanation: Explanation, **changes: Any) -> Explanation:
@@ -88,11 +90,6 @@ def coloured(
     name = ("diverging" if signed else "heat") if style.colours == "auto" else style.colours
     about_zero = signed or name == "diverging"
     return _ramp(_RAMPS[name], (values / limit + 1) / 2 if about_zero else values / limit)
-
-
-def display_limit(values: np.ndarray[Any, Any]) -> float:
-    """The value that is shown in full colour where nobody asks for another."""
-    return Style().limit(values)
 
 
 def overlay(

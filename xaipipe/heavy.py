@@ -10,7 +10,7 @@ from xaipipe.params import Params
 from xaipipe.pipeline import Pipeline, Summary
 from xaipipe.registry import Registry
 from xaipipe.resample import evidence_at_pixels, fused, to_pixels
-from xaipipe.shares import ComparingExplainer, FittedExplainer, Other, SummedExplainer
+from xaipipe.shares import CellwiseExplainer, ComparingExplainer, FittedExplainer, Other, SummedExplainer, own_cells
 from xaipipe.stages import (
     Explainer,
     ExplainerParams,
@@ -25,6 +25,7 @@ from xaipipe.stages import (
 from xaipipe.statistics import Histogram
 
 __all__ = [
+    "CellwiseExplainer",
     "ComparingExplainer",
     "Explainer",
     "ExplainerParams",
@@ -53,6 +54,7 @@ __all__ = [
     "evidence_at_pixels",
     "explain",
     "fused",
+    "own_cells",
     "placement",
     "to_pixels",
 ]

@@ -68,6 +68,10 @@ class _Scale:
     def low(self) -> float:
         return -self.limit if self.signed else 0.0
 
+    @property
+    def note(self) -> str:
+        return f"percentile {self.style.percentile:g}" if self.style.percentile < 100 else ""
+
     def bar(self, width: int) -> Rgb:
         shades = np.broadcast_to(np.linspace(self.low, self.limit, width, dtype=np.float32), (_BAR, width))
         return coloured(shades, self.limit, self.signed, self.style)
@@ -82,12 +86,14 @@ def _framed(picture: Rgb, lines: Sequence[str], scale: _Scale) -> Rgb:
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=14)
     for number, line in enumerate(lines):
         draw.text((2, height + 3 + _LINE * number), _shortened(line, width, font), fill=_INK, font=font)
-    colour_bar(canvas, (2, top + _MARGIN // 2), scale.bar(width - 4), (scale.low, scale.limit))
+    colour_bar(canvas, (2, top + _MARGIN // 2), scale.bar(width - 4), (scale.low, scale.limit), scale.note)
     return np.asarray(canvas)
 
 
-def colour_bar(canvas: Image.Image, corner: tuple[int, int], bar: Rgb, ends: tuple[float, float]) -> None:
-    """Draw the colours from one value to another, and write both below."""
+def colour_bar(
+    canvas: Image.Image, corner: tuple[int, int], bar: Rgb, ends: tuple[float, float], note: str = ""
+) -> None:
+    """Draw the colours from one value to another, and write both below, with a note between them."""
     left, top = corner
     height, width = bar.shape[:2]
     canvas.paste(Image.fromarray(bar), corner)
@@ -95,6 +101,7 @@ def colour_bar(canvas: Image.Image, corner: tuple[int, int], bar: Rgb, ends: tup
     draw.rectangle((left, top, left + width - 1, top + height - 1), outline=_INK)
     draw.text((left, top + height + 1), f"{ends[0]:.3g}", fill=_INK, font=font)
     draw.text((left + width, top + height + 1), f"{ends[1]:.3g}", fill=_INK, font=font, anchor="ra")
+    draw.text((left + width / 2, top + height + 1), note, fill=_INK, font=font, anchor="ma")
 
 
 def _shortened(text: str, width: int, font: Any) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from xaipipe.errors import BoundaryError
 from xaipipe.models.model import Model
-from xaipipe.models.whole import WholeImage
+from xaipipe.models.whole import Own, WholeImage
 from xaipipe.running.run import Run
 from xaipipe.stages import Explainer
 from xaipipe.types import Batch, Explanation
@@ -30,9 +30,18 @@ class ShareBatch(Batch):
     """What a `FittedExplainer` learned from the whole image, or the means of a `ComparingExplainer`, [1, …]."""
     others: tuple[WholeImage, ...] = ()
     """The model as it meets each of a `ComparingExplainer`'s other images."""
+    cells: Own | None = None
+    """Of a layer's map: the cells that no other share of the pass has."""
 
 
-class SummedExplainer(Explainer):
+class ExactExplainer(Explainer):
+    """A method that can explain an image in shares; the classes below say how."""
+
+    def require_exact(self) -> None:
+        """Refuse settings that no exact run can have; called when one is planned."""
+
+
+class SummedExplainer(ExactExplainer):
     """Maps on the pixels that are sums over the network's cells: the gradient, and what is linear in it.
 
     Each share contributes to all the pixels that its cells see, and the contributions add up.
@@ -45,9 +54,6 @@ class SummedExplainer(Explainer):
     def summed(self, values: Tensor) -> Tensor:
         """What becomes of the sum [N, C, h, w] in the end."""
         return values
-
-    def require_exact(self) -> None:
-        """Refuse settings that no exact run can have; called when one is planned."""
 
     def explain(self, batch: Batch, model: Model) -> Explanation:
         explanation = self.contributions(batch, model)
@@ -121,12 +127,15 @@ def checked_others(explainer: ComparingExplainer, batch: Batch, means: Tensor | 
         yield other
 
 
-class FittedExplainer(Explainer):
+class FittedExplainer(ExactExplainer):
     """A layer's maps, each cell by itself, with weights that come from sums over the whole image."""
 
     @abstractmethod
     def survey(self, batch: Batch, model: Model) -> Tensor:
-        """Sums over an image's or a share's cells, [N, …]; those of all shares are added up."""
+        """Sums over an image's or a share's cells, [N, …]; those of all shares are added up.
+
+        The gradient is that of the share's part in the score. Of what else a layer holds, `own_cells` are the share's.
+        """
 
     @abstractmethod
     def fit(self, sums: Tensor, cells: int) -> Tensor:
@@ -141,3 +150,22 @@ class FittedExplainer(Explainer):
             assert item.fitted is not None
             return self.explain_fitted(item, item.model, item.fitted)
         return super().process(item, run)
+
+
+class CellwiseExplainer(ExactExplainer):
+    """A layer's maps, each cell made of what the layer holds there and of the whole image's gradient there.
+
+    A share owns every cell of the network's poolings that sees one of the cells that it shows, so `explain` says the
+    same of these as of the whole image.
+    """
+
+    def process(self, item: Batch, run: Run) -> Explanation:
+        return self.explain(item, item.model) if isinstance(item, ShareBatch) else super().process(item, run)
+
+
+def own_cells(batch: Batch, maps: Tensor) -> Tensor:
+    """Of a layer's maps [N, K, h, w] those cells that no other share has; of a whole image all."""
+    if not isinstance(batch, ShareBatch) or batch.cells is None:
+        return maps
+    rows, columns = batch.cells
+    return maps[:, :, rows, columns]

@@ -12,7 +12,8 @@ from xaipipe_cam.principal import first_component
 class EigenGradCam(LayerExplainer):
     """Eigen-CAM of a class: the first principal direction of g^k A^k, g the gradient. Less noisy than `hirescam`.
 
-    Misleads when: the evidence has several parts, of which it shows the strongest; and by its sign, which a principal
+    Misleads when: the evidence has several parts, of which it shows the strongest, be it for the target or against it,
+    on this object or another; and by its sign, which a principal
     direction has not: it is made to go with the sum over the channels.
 
     Example: `xaipipe.explain(model, x, method="eigengradcam", target=281)`

@@ -16,7 +16,8 @@ class GradCamPP(WeightedExplainer):
     is the same without powers that vanish; where even that has no value it counts nothing.
 
     Misleads when: maps are negative, as in front of a rectifier: the formula is made for what comes behind one. And
-    where something speaks against the target, which it never sees: all weights are positive.
+    where something speaks against the target, which it never sees: all weights are positive, so that objects of other
+    classes which share features with the target can be brighter than it.
 
     Example: `xaipipe.explain(model, x, method="gradcam_pp", target=281)`
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from xaipipe_cam.layer_maps import LayerExplainer, LayerMaps
+from xaipipe_cam.layer_maps import CellExplainer, LayerMaps
 
 
-class HiResCam(LayerExplainer):
+class HiResCam(CellExplainer):
     """What each cell contributes to the target: Σ_k g^k A^k, g the gradient there; signed, and nothing is averaged.
 
     Where only linear operators follow the layer, the values of an image sum to its score without the biases.

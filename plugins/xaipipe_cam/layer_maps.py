@@ -10,7 +10,8 @@ from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from xaipipe import Batch, Explainer, ExplainerParams, Explanation, Layer, Model, Question
+from xaipipe import Batch, CellwiseExplainer, Explainer, ExplainerParams, Explanation, Layer, Model, Question
+from xaipipe.errors import UsageError
 from xaipipe.models.known_places import known_places
 from xaipipe.models.places import Place
 from xaipipe.models.targets import Selection
@@ -100,6 +101,20 @@ class LayerExplainer(LayerReader):
 
     def values_of_each(self, each: Sequence[LayerMaps], model: Model) -> list[Tensor]:
         return [self.values(maps) for maps in each]
+
+
+class CellExplainer(LayerExplainer, CellwiseExplainer):
+    """Methods whose map at a cell is made of the activation and the gradient there, and of nothing else."""
+
+    def require_exact(self) -> None:
+        require_one_layer(self)
+
+
+def require_one_layer(reader: LayerReader) -> None:
+    """Refuse several, whose cells do not lie side by side."""
+    layers = reader.params.layer
+    if isinstance(layers, tuple) and len(layers) > 1:
+        raise UsageError(f"an exact run of '{reader.name}' explains one layer", got=", ".join(map(str, layers)))
 
 
 def explanation(layers: Sequence[LayerMaps], values: Sequence[Tensor]) -> Explanation:

@@ -6,16 +6,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from xaipipe_cam.layer_maps import LayerExplainer, LayerMaps
+from xaipipe_cam.layer_maps import CellExplainer, LayerMaps
 
 
-class LayerCam(LayerExplainer):
+class LayerCam(CellExplainer):
     """Where more of what is there would raise the score: ReLU(Σ_k ReLU(g^k) A^k), g the gradient at each cell.
 
     It keeps fine detail, so that layers far from the end can be shown.
 
     Misleads when: evidence against the target is looked for, or contributions that sum to anything: cells with a
-    negative gradient are left out.
+    negative gradient are left out. In front of a global mean it is Grad-CAM without the weights below zero, so that
+    what only they tell apart, such as the dog beside a cat that is asked for, can be brighter than the target.
 
     Example: `xaipipe.explain(model, x, method="layercam", target=281, layer="layer2")`
 
@@ -24,7 +25,7 @@ class LayerCam(LayerExplainer):
 
     name = "layercam"
 
-    class Params(LayerExplainer.Params):
+    class Params(CellExplainer.Params):
         signed: bool = Field(False, description="no ReLU at the end: maps with negative values keep them")
 
     def values(self, maps: LayerMaps) -> Tensor:

@@ -23,7 +23,8 @@ class ScoreCam(TrialExplainer):
     an all-zero image by. A map that is the same everywhere shows nothing; all of them share one trial an image.
 
     Misleads when: a dimmed image is one that the model has never seen; and through the softmax, which leaves next to
-    nothing of any map but the best where logits are far apart, and weights maps that speak against the target too.
+    nothing of any map but the best where logits are far apart, and weights maps that speak against the target too. All
+    weights are positive, so that what the layer sees most of is bright, whatever the class.
 
     Example: `xaipipe.explain(model, x, method="scorecam", target=281, budget="2GiB")`
 
@@ -39,17 +40,17 @@ class ScoreCam(TrialExplainer):
         maps, batch = each[0].activation, each[0].batch
         questions = [one.selection.settled for one in each]
         shown = (maps.amax(dim=(2, 3)) > maps.amin(dim=(2, 3))).nonzero().tolist()
-        ask = QuickForward(model).ask
+        quick = QuickForward(model, batch.pixels.detach()[:1])
         blank = [(image, -1) for image in range(len(maps))]
 
         def try_some(trials: Sequence[Trial]) -> Tensor:
             images = [image for image, _ in trials]
             pixels = batch.pixels.detach()[images] * _masks(each[0], trials)
-            answers = ask(pixels, [question.at(images) for question in questions])
+            answers = quick.ask(pixels, [question.at(images) for question in questions])
             return torch.stack([answer.scores for answer in answers])
 
         trials = [*blank, *((image, k) for image, k in shown)]
-        scores = self.scores(model, batch, trials, try_some)
+        scores = self.scores(model, batch, trials, try_some, quick.held)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         without = scores[:, : len(blank), None].expand(-1, -1, maps.shape[1])
         found = spread(scores[:, len(blank) :], trials[len(blank) :], without)

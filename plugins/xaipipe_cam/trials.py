@@ -34,9 +34,14 @@ class TrialExplainer(Weighted):
         self._sizing = Sizing()
 
     def scores(
-        self, model: Model, batch: Batch, trials: Sequence[Trial], try_some: Callable[[Sequence[Trial]], Tensor]
+        self,
+        model: Model,
+        batch: Batch,
+        trials: Sequence[Trial],
+        try_some: Callable[[Sequence[Trial]], Tensor],
+        held: int = 0,
     ) -> Tensor:
-        """What `try_some` says of all trials, [questions, trials]."""
+        """What `try_some` says of all trials, [questions, trials]; `held` bytes of the budget are kept meanwhile."""
 
         def at(some: range) -> Tensor:
             chosen = trials[some.start : some.stop]
@@ -46,7 +51,8 @@ class TrialExplainer(Weighted):
                 raise error.about([image for image, _ in chosen], len(batch.pixels)) from error
 
         with torch.no_grad():
-            chunks = self._sizing.chunks(model, batch.pixels, "trials", self.params.budget, lambda: at(range(1)))
+            budget, once = self.params.budget, lambda: at(range(1))
+            chunks = self._sizing.chunks(model, batch.pixels, "trials", budget, once, held)
             return torch.cat(list(chunks.over(len(trials), at)), dim=1)
 
 

@@ -10,8 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from xaipipe import Batch, Explanation, FittedExplainer, Model
-from xaipipe.errors import UsageError
-from xaipipe_cam.layer_maps import LayerMaps, LayerReader, explanation
+from xaipipe_cam.layer_maps import LayerMaps, LayerReader, explanation, require_one_layer
 
 
 def weighted_sum(weights: Tensor, maps: Tensor) -> Tensor:
@@ -49,30 +48,35 @@ class WeightedExplainer(Weighted):
         return [self.weights(maps) for maps in each]
 
 
-class SlopeSumExplainer(WeightedExplainer, FittedExplainer):
-    """Weights that come from the gradient's sum over a map, to which the tiles of a slide add up.
+class SummedWeightsExplainer(WeightedExplainer, FittedExplainer):
+    """Weights that come from sums over a map's cells, to which the tiles of a slide add up.
 
-    `fit` makes them of the sums [N, K].
+    `fit` makes them of the sums [N, …].
     """
 
+    @abstractmethod
+    def sums(self, maps: LayerMaps) -> Tensor:
+        """[N, …]"""
+
     def weights(self, maps: LayerMaps) -> Tensor:
-        return self.fit(_sums(maps), maps.cells)
+        return self.fit(self.sums(maps), maps.cells)
 
     def survey(self, batch: Batch, model: Model) -> Tensor:
-        return _sums(self._one_layer(batch, model))
+        return self.sums(self._of_question(batch, model))
 
     def explain_fitted(self, batch: Batch, model: Model, fitted: Tensor) -> Explanation:
-        maps = self._one_layer(batch, model, gradient=False)
+        maps = self._of_question(batch, model, gradient=False)
         return explanation([maps], [self.weighted(fitted, maps.activation)])
 
-    def _one_layer(self, batch: Batch, model: Model, gradient: bool = True) -> LayerMaps:
-        layers = self.layer_maps(batch, model, [self.params.question], gradient)
-        if len(layers) > 1:
-            names = ", ".join(each[0].place.layer.name for each in layers)
-            raise UsageError(f"an exact run of '{self.name}' explains one layer", got=names)
-        return layers[0][0]
+    def require_exact(self) -> None:
+        require_one_layer(self)
+
+    def _of_question(self, batch: Batch, model: Model, gradient: bool = True) -> LayerMaps:
+        return self.layer_maps(batch, model, [self.params.question], gradient)[0][0]
 
 
-def _sums(maps: LayerMaps) -> Tensor:
-    """Σ_ij ∂y/∂A_ij^k, [N, K]."""
-    return maps.slope.sum(dim=(2, 3))
+class SlopeSumExplainer(SummedWeightsExplainer):
+    """Weights that come from the gradient's sum over a map, [N, K]."""
+
+    def sums(self, maps: LayerMaps) -> Tensor:
+        return maps.slope.sum(dim=(2, 3))

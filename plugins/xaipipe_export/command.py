@@ -48,7 +48,7 @@ def export(
         session.emit(facts)
         return
     for name, fact in facts.items():
-        session.out.print(f"{name:>8}  {fact}", markup=False)
+        session.out.print(f"{name:>8}  {fact}", soft_wrap=True)  # paths stay whole
 
 
 def _help(known: Mapping[str, type[Exporter]]) -> str:

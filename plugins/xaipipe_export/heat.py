@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from xaipipe import Grid, to_pixels
+from xaipipe import Grid, Histogram, to_pixels
 from xaipipe_export.result import Level
 
 _CELLS_AT_ONCE = 1 << 24
@@ -31,6 +31,12 @@ class Heat:
         if self.level.span <= min(self.step):
             return self._strongest(top, count)
         return self._between(top, count)
+
+    def magnitudes(self) -> Histogram:
+        """Of the whole map, from one pass over it."""
+        at_once = max(_CELLS_AT_ONCE // self.level.width, 1)
+        bands = range(0, self.level.height, at_once)
+        return Histogram.merged(Histogram.of(np.abs(self._values(y, at_once))) for y in bands)
 
     def _strongest(self, top: int, count: int) -> np.ndarray:
         result = np.zeros((count, self.width), np.float32)

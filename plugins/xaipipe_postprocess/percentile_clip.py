@@ -13,9 +13,11 @@ from xaipipe.display import styled
 class PercentileClip(Postprocessor):
     """In a picture, magnitudes from a percentile on have the full colour; the values themselves stay as they are.
 
+    Without this method that is the 99th percentile.
+
     Misleads when: maps are compared whose colours go up to different values. The legend says to which.
 
-    Example: `[[postprocess]]` with `method = "percentile_clip"` and `percentile = 99`
+    Example: `[[postprocess]]` with `method = "percentile_clip"` and `percentile = 95`
 
     Reference: Smilkov, Thorat, Kim, Viégas, Wattenberg: SmoothGrad, 2017, on how maps are shown.
     """
@@ -24,7 +26,7 @@ class PercentileClip(Postprocessor):
     is_for_pictures: ClassVar[bool] = True
 
     class Params(Params):
-        percentile: float = Field(99.0, gt=0, le=100, description="of the magnitudes in the picture")
+        percentile: float = Field(99.0, gt=0, le=100, description="of the magnitudes but for zeros; 100: the largest")
 
     def apply(self, explanation: Explanation) -> Explanation:
         return styled(explanation, percentile=self.params.percentile)

@@ -51,6 +51,12 @@ def test_without_a_name_the_output_is_called_after_image_and_method(explain: Cli
     assert (tmp_path / "photograph-gradcam.png").is_file()
 
 
+def test_what_is_said_is_not_cut_in_two(explain: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    path = tmp_path / f"{'long-' * 10}name.png"
+    assert f"  output  {path}\n" in explain("-o", path).out
+
+
 def test_json_says_target_label_score_and_geometry(cli: Cli, photograph: Path, model_file: Path) -> None:
     facts = json.loads(cli("--json", "explain", photograph, *CODE, "--target", "2", "-o", "out.png").out)
     assert (facts["target"], facts["label"], facts["layer"]) == (2, "bird", "3")
@@ -106,6 +112,15 @@ def test_one_of_several_outputs_is_chosen(cli: Cli, photograph: Path, model_file
     assert "within" not in logits
     maps = json.loads(cli(*common, "--model-output", "maps", "--within", "everywhere").out)
     assert (maps["within"], maps["within_pixels"]) == ("everywhere", [64])
+
+
+def test_colours_can_go_up_to_the_largest_value(explain: Cli, tmp_path: Path) -> None:
+    shown = {}
+    for percentile in (100, 50):
+        assert explain("--signed", "--colours-to", percentile, "--overwrite", "-o", "out.png").code == 0
+        shown[percentile] = imagecodecs.png_decode((tmp_path / "out.png").read_bytes())
+    assert (shown[100] != shown[50]).any()
+    assert explain("--colours-to", "101").code == 2
 
 
 def test_several_targets_are_shown_side_by_side_from_one_pass(

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from xaipipe.cli.layers import _laid_out
+
 Cli = Callable[..., Any]
 NET = """
 PREPROCESS = {"size": 32, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
@@ -52,11 +54,32 @@ def table(answer: Any) -> dict[str, list[str]]:
 
 def test_layers_that_all_goes_through_are_listed_with_their_places(cli: Cli, net: Path) -> None:
     listed = table(cli("layers", f"{net}:build", "--trust"))
-    assert listed["layer"] == ["kind", "output", "maps", "stride", "offset", "sees"]
-    assert listed["stem"] == ["Conv2d", "8 × 16 × 16", "8 × 16 × 16", "2", "0", "3"]
-    assert listed["relu"] == ["ReLU", "8 × 16 × 16", "8 × 16 × 16", "2", "0", "7", "auto"]
+    assert listed["layer"] == ["kind", "maps", "stride", "offset", "sees"]
+    assert listed["stem"] == ["Conv2d", "8 × 16 × 16", "2", "0", "3"]
+    assert listed["relu"] == ["ReLU", "8 × 16 × 16", "2", "0", "7", "auto"]
     assert "block" not in listed
     assert "head" not in listed
+
+
+def test_outputs_that_are_no_maps_are_shown_beside_them(cli: Cli, net: Path) -> None:
+    listed = table(cli("layers", f"{net}:vit", "--trust"))
+    assert listed["layer"] == ["kind", "maps", "output", "stride", "offset", "sees"]
+    assert listed["blocks.0"][:3] == ["_Block", "12 × 4 × 4", "19 × 12"]
+
+
+def test_long_names_stay_whole_on_a_narrow_terminal() -> None:
+    rows = [["layer", "kind", "maps"], ["features.3.block.0.conv", "Conv2d", "8 × 7 × 7"]]
+    assert _laid_out(rows, 80) == [
+        "layer                    kind    maps",
+        "features.3.block.0.conv  Conv2d  8 × 7 × 7",
+    ]
+    assert _laid_out(rows, 30) == ["layer", "    kind    maps", "features.3.block.0.conv", "    Conv2d  8 × 7 × 7"]
+    assert _laid_out(rows, None) == _laid_out(rows, 80), "what is piped is not cut"
+
+
+def test_lines_that_go_to_a_file_are_not_wrapped(cli: Cli, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert table(cli("layers", f"{net}:build", "--trust"))["relu"][-1] == "auto"
 
 
 def test_branches_too_on_request(cli: Cli, net: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 
 import xaipipe
 from xaipipe import Explanation, Grid
-from xaipipe.display import Style, coloured, display_limit, overlay, styled
+from xaipipe.display import Style, coloured, overlay, styled
 from xaipipe.panels import Panel, drawn, side_by_side
 
 
@@ -38,13 +38,35 @@ def test_maps_without_sign_go_from_dark_to_bright() -> None:
 
 
 def test_the_full_colour_is_that_of_the_percentile() -> None:
-    values = np.arange(101, dtype=np.float32)[None]
-    assert Style(percentile=90).limit(values) == 90
-    assert Style().limit(values) == display_limit(values)
-    assert Style().limit(np.zeros((2, 2), np.float32)) == 1
+    values = np.arange(1, 102, dtype=np.float32)[None]
+    assert Style(percentile=90).limit(values) == 91
+    assert Style(percentile=90).limit(-values) == 91
+    assert Style(percentile=100).limit(values) == 101
+    assert Style().limit(values) == 100
     clipped = coloured(values, style=Style(percentile=50))
     assert (clipped[0, 50:] == clipped[0, 50]).all()
     assert (clipped[0, 49] != clipped[0, 50]).any()
+
+
+def test_a_few_large_values_do_not_hide_the_rest_nor_zeros_the_few() -> None:
+    values = np.zeros(10_000, np.float32)
+    values[:1000], values[:5] = 1, 1000
+    assert Style().limit(values[None]) == 1
+    assert Style(percentile=100).limit(values[None]) == 1000
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0, -3.0])
+def test_a_constant_map_has_colours_too(value: float) -> None:
+    values = np.full((4, 4), value, np.float32)
+    assert Style().limit(values) == (abs(value) or 1)
+    assert len(np.unique(coloured(values).reshape(-1, 3), axis=0)) == 1
+
+
+def test_the_legend_says_where_colours_end() -> None:
+    plain = mapped([[0.0, 1.0], [2.0, 3.0]])
+    below = [drawn(styled(plain, legend=True, percentile=p), None)[256 + 32 :, 90:170] for p in (99.0, 100.0)]
+    assert (below[0] < 128).any(), "a note between the ends"
+    assert (below[1] > 128).all(), "the largest value is at the end"
 
 
 def test_nothing_shows_through_what_is_opaque_and_all_through_what_is_not() -> None:

@@ -115,3 +115,26 @@ def test_signed_maps_are_signed_in_every_band(export: Any, tmp_path: Path) -> No
     for_, against = pixels[100, 100].astype(int), pixels[400, 100].astype(int)
     assert for_[0] > for_[2]
     assert against[2] > against[0]
+
+
+def test_colours_go_up_to_a_percentile_of_the_whole_slide(
+    export: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter is strong, a quarter weak: to the median of what is not zero, both are alike."""
+    heat = np.zeros((1, 256, 256), np.float32)
+    heat[0, :64], heat[0, -64:] = 1, -100
+    finished(tmp_path / "r.zarr", {}, heat, step=1, shard=256)
+    monkeypatch.setattr("xaipipe_export.heat._CELLS_AT_ONCE", 10_000)
+    weak = {}
+    for percentile in (None, 50, 100):
+        pixels, _ = export("r.zarr", *(() if percentile is None else ("--percentile", percentile)))
+        weak[percentile] = int(redness(pixels)[10, 10])
+    assert weak[50] > 100 > 20 > weak[100]
+    assert abs(weak[None] - weak[100]) <= 1
+
+
+def test_a_picture_has_the_colours_that_are_asked_for(export: Any, tmp_path: Path) -> None:
+    finished(tmp_path / "r.zarr", {}, np.ones((1, 256, 256), np.float32), step=1, shard=256)
+    grey, _ = export("r.zarr", "--colours", "grey")
+    assert redness(grey)[:256, :256].max() == 0
+    assert grey[0, 0, 0] == 255

@@ -95,6 +95,12 @@ def test_a_layer_that_cannot_be_explained_says_why(
         xaipipe.explain(branches, images, layer=layer, target=0)
 
 
+def test_a_map_of_one_cell_is_refused(images: Tensor) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(UsageError, match="layer '1' has too few cells to tell where they lie\n  got: a map of 1 × 1"):
+        xaipipe.explain(net, images, layer="1", target=0)
+
+
 def test_a_module_of_another_model_is_refused(tiny: nn.Module, images: Tensor) -> None:
     with pytest.raises(UsageError, match="the layer is not part of the model\n  got: Conv2d\n  where: Sequential"):
         xaipipe.explain(tiny, images, layer=nn.Conv2d(1, 1, 1))

@@ -137,6 +137,33 @@ def test_tokens_that_are_no_grid_are_refused(make: Callable[[Tokens, Tensor], Te
         find_place(Tokens(make), "last", images(1, (HEIGHT, WIDTH)))
 
 
+class Windowed(nn.Module):
+    """A block that mixes what lies in windows of its own, which share a dimension with the images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        windows = x.reshape(n, c, h // 4, 4, w // 4, 4).permute(0, 2, 4, 3, 5, 1).reshape(-1, 16, c)
+        mixed = self.inside(windows).reshape(n, h // 4, w // 4, 4, 4, c)
+        return mixed.permute(0, 5, 1, 3, 2, 4).reshape(n, c, h, w)
+
+
+def test_of_windows_the_layer_around_them_is_named() -> None:
+    net = nn.Sequential(Windowed(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(xaipipe.UsageError) as caught:
+        xaipipe.explain(net, images(2, (8, 12)), layer="0.inside", target=1)
+    assert str(caught.value) == (
+        "layer '0.inside' has no spatial output\n"
+        "  got: (6, 16, 3) of one image: 6 windows, or other parts, in place of images\n"
+        "  expected: a tensor [N, C, h, w], or tokens that lie on the image\n"
+        "  next: name '0', the layer around it, whose output has"
+    )
+    assert xaipipe.explain(net, images(2, (8, 12)), layer="0", target=1).values.shape == (2, 1, 8, 12)
+
+
 @pytest.mark.parametrize("spelling", ["plain", "fused", "module"])
 @pytest.mark.parametrize(("class_token", "registers"), [(True, 0), (True, 3), (False, 0), (False, 2)])
 def test_every_layer_of_a_transformer_has_its_place(spelling: str, class_token: bool, registers: int) -> None:

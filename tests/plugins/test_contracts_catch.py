@@ -14,6 +14,7 @@ from torch import Tensor
 from xaipipe import (
     Batch,
     BoundaryError,
+    CellwiseExplainer,
     ComparingExplainer,
     Explainer,
     ExplainerParams,
@@ -386,7 +387,30 @@ class FitsEveryShareAnew(Fitted):
         return super().explain_fitted(batch, model, self.survey(batch, model) / cells)
 
 
+class Cellwise(CellwiseExplainer, Honest):
+    name = "cellwise"
+
+
+class LooksAtAllOfTheShare(Cellwise):
+    def finished(self, values: Tensor, model: Model) -> Tensor:
+        return values - values.mean()
+
+
+class CountsEveryCellTwice(Fitted):
+    def explain(self, batch: Batch, model: Model) -> Explanation:
+        return self.explain_fitted(batch, model, self.survey(batch, model))
+
+    def survey(self, batch: Batch, model: Model) -> Tensor:
+        """Where `own_cells` should have been taken."""
+        return batch.pixels.sum(dim=(2, 3))
+
+    def fit(self, sums: Tensor, cells: int) -> Tensor:
+        return sums
+
+
 CASES = [
+    (LooksAtAllOfTheShare, "test_cells_of_a_share_are_the_whole_images"),
+    (CountsEveryCellTwice, "test_weights_from_the_sums_of_shares_are_the_whole_images"),
     (SquaresEveryShare, "test_contributions_of_shares_add_up_to_the_whole_images_map"),
     (MeetsOthersAsTheImage, "test_comparisons_of_shares_add_up_to_the_whole_images_map"),
     (ForgetsHowManyCells, "test_weights_from_the_sums_of_shares_are_the_whole_images"),
@@ -463,7 +487,7 @@ def test_broken_method_is_caught(broken: type[Explainer], check: str, run_check:
 @pytest.mark.parametrize("check", sorted({check for _, check in CASES}))
 def test_honest_method_passes(check: str, run_check: Any) -> None:
     chosen = {"seed": Sampled, "standard_error": Averaged, "contributions_of_shares": Summed, "sums_of_shares": Fitted}
-    chosen["comparisons_of_shares"] = Compared
+    chosen |= {"comparisons_of_shares": Compared, "cells_of_a_share": Cellwise}
     run_check(contract_of(next((method for part, method in chosen.items() if part in check), Honest)), check)
 
 
@@ -487,6 +511,7 @@ class Undeclared(ExplainerContract):
         "test_contributions_of_shares_add_up_to_the_whole_images_map",
         "test_comparisons_of_shares_add_up_to_the_whole_images_map",
         "test_weights_from_the_sums_of_shares_are_the_whole_images",
+        "test_cells_of_a_share_are_the_whole_images",
     ],
 )
 def test_what_is_not_declared_is_skipped_and_says_so(check: str, run_check: Any) -> None:

@@ -80,5 +80,5 @@ def test_what_is_for_pictures_leaves_values_and_says_how_they_are_shown() -> Non
 
 def test_a_run_refuses_what_is_for_pictures(slide_file: Path, run_file: Path, tmp_path: Path) -> None:
     run_file.write_text(run_file.read_text() + '[[postprocess]]\nmethod = "overlay"\n')
-    with pytest.raises(UsageError, match="'overlay' says how a picture is drawn, and a run draws none"):
+    with pytest.raises(UsageError, match=r"'overlay' says how a picture is drawn, and a run draws none\n.*--perc"):
         Pipeline.from_toml(run_file, trust=True).run(slide_file, tmp_path / "out.zarr")

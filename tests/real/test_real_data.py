@@ -60,6 +60,33 @@ def test_each_class_is_seen_on_its_animal(model: xaipipe.Model, both: torch.Tens
         assert columns.start <= column < columns.stop
 
 
+def test_where_maps_lie_beside_an_animal_their_formulas_say_so(model: xaipipe.Model, both: torch.Tensor) -> None:
+    """Without the weights below zero the dog is brighter than the cat, of which it shares features, when that is asked.
+
+    A global mean and a linear layer follow the maps, so that the gradient is the weights over the number of cells.
+    """
+    network = replace(model, module=deepcopy(model.module).double())
+    with torch.no_grad():
+        maps = network.module.features(network.module.normalise(both))[0]
+    slope = network.module.classifier.weight.detach()[model.labels.index("tiger cat")][:, None, None] / maps[0].numel()
+    share = slope.square() / (2 * slope.square() + maps.sum(dim=(1, 2), keepdim=True) * slope**3)
+    products = (slope * maps).flatten(1)
+    direction = torch.linalg.eigh(products @ products.T).eigenvectors[:, -1]
+    strongest = (direction @ products) * (direction @ products.sum(dim=1)).sign()
+    expected = {
+        "layercam": (slope.clamp(min=0) * maps).sum(dim=0),
+        "gradcam_elementwise": (slope * maps).clamp(min=0).sum(dim=0),
+        "gradcam_pp": (share.nan_to_num() * slope.clamp(min=0) * maps[0].numel() * maps).sum(dim=0),
+        "eigengradcam": strongest.reshape(maps.shape[1:]),
+    }
+    against = (slope.clamp(max=0) * maps).sum(dim=0)
+    for method, values in expected.items():
+        explanation = xaipipe.explain(network, both, method, target="tiger cat")
+        torch.testing.assert_close(explanation.values[0, 0], values, rtol=1e-10, atol=1e-12)
+    whole = xaipipe.explain(network, both, "gradcam", target="tiger cat", signed=True)
+    torch.testing.assert_close(whole.values[0, 0], expected["layercam"] + against, rtol=1e-10, atol=1e-12)
+
+
 def test_gradients_on_the_way_of_a_real_network(model: xaipipe.Model, data: Path, registry: xaipipe.Registry) -> None:
     """Integrated gradients account for the score; the curve of the path saturates; what is noisy lies on the dog."""
     with closing(open_slide(registry, data / "images" / "both.png")) as photograph:

@@ -86,6 +86,41 @@ def test_cam_equals_the_whole_images_where_the_head_is_linear(slide: Path, tmp_p
     assert difference(got, whole(net, settings)) < 1e-12
 
 
+@pytest.mark.parametrize(
+    ("method", "layer", "shard", "tile"),
+    [
+        ("xgradcam", "body.0", 48, 40),
+        ("xgradcam", "body", 4096, None),
+        ("hirescam", "body.0", 48, 48),
+        ("hirescam", "body", 4096, 96),
+        ("layercam", "body.2", 64, None),
+        ("gradcam_elementwise", "body.0", 64, None),
+    ],
+)
+def test_cells_that_want_the_whole_images_gradient_get_it(
+    slide: Path, tmp_path: Path, method: str, layer: str, shard: int, tile: int | None
+) -> None:
+    net, settings = made(LOCAL["strided"]), {"method": method, "layer": layer}
+    load = {"tile": tile, "batch": 3} if tile else {"batch": 3}
+    got = tiled(net, slide, tmp_path / "out.zarr", tables(settings, load=load, store={"shard": shard}))
+    assert difference(got, whole(net, settings)) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["even kernels", "SAME, odd", "reflecting", "two poolings", "a border of its own"])
+def test_the_gradient_is_whole_where_cells_lie_otherwise(slide: Path, tmp_path: Path, name: str) -> None:
+    net, settings = made(LOCAL[name]), {"method": "hirescam", "layer": "body.0"}
+    got = tiled(net, slide, tmp_path / "out.zarr", tables(settings))
+    assert difference(got, whole(net, settings)) < 1e-12
+
+
+def test_several_layers_are_refused_before_anything_is_read(slide: Path, tmp_path: Path) -> None:
+    for method in ("gradcam", "hirescam"):
+        settings = tables({"method": method, "layer": ["body.0", "body.2"]})
+        with pytest.raises(xaipipe.UsageError, match=f"'{method}' explains one layer\n  got: body.0, body.2"):
+            tiled(made(LOCAL["strided"]), slide, tmp_path / "out.zarr", settings)
+        assert not (tmp_path / "out.zarr").exists()
+
+
 @pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "gradcam", "deeplift"])
 def test_single_precision_is_as_exact_as_it_can_be(slide: Path, tmp_path: Path, method: str) -> None:
     net = made(LOCAL["residual"], torch.float32)

@@ -56,6 +56,15 @@ def explain(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="FILE.png (overlay) or FILE.npz (raw values and grid).")
     ] = None,
+    colours_to: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENTILE",
+            min=0,
+            max=100,
+            help="Of the magnitudes, but for zeros, the one that has the full colour; 100: the largest; default 99.",
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with [model], [preprocess], [explain].")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE")] = None,
     trust: Annotated[bool, typer.Option("--trust", help="Let a model that is code run.")] = False,
@@ -80,6 +89,8 @@ def explain(
     check_output(output, overwrite)
     asking = [built.explainer, *(_asking_as(built.explainer, other, session) for other in beside or [])]
     rows, rgb, notes = _explain(session, built, asking, images[0], trust)
+    if colours_to is not None:
+        rows = [[shown.in_colours_to(colours_to) for shown in row] for row in rows]
     write(output, rows, rgb)
     _tell(session, rows, output, built, notes)
 
@@ -179,4 +190,4 @@ def _tell(session: Session, rows: Rows, output: Path, config: Config, notes: tup
 
 def _list(session: Session, facts: Mapping[str, Any]) -> None:
     for name, value in facts.items():
-        session.out.print(f"{name:>8}  {value}", markup=False)
+        session.out.print(f"{name:>8}  {value}", soft_wrap=True)  # paths and names stay whole

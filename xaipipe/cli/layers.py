@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from rich.table import Table
 
 from xaipipe.cli.model_flags import with_model
 from xaipipe.cli.session import Session, session_of
@@ -21,7 +21,7 @@ from xaipipe.models.survey import SeenLayer, survey
 from xaipipe.pipeline import chosen_device
 from xaipipe.running.planning import required_preprocess
 
-_COLUMNS = ("layer", "kind", "output", "maps", "stride", "offset", "sees", "")
+_COLUMNS = ("layer", "kind", "maps", "output", "stride", "offset", "sees", "")
 _UNKNOWN = "?"
 
 
@@ -67,13 +67,34 @@ def _tell(session: Session, model: Model, pixels: torch.Tensor, every: bool) -> 
     if session.json:
         session.emit({"input": list(pixels.shape[1:]), "layers": facts})
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in _COLUMNS:
-        table.add_column(column, no_wrap=column in ("layer", "stride", "offset"))
-    for one, fact in zip(listed, facts, strict=True):
-        table.add_row(*_row(one, fact))
-    session.out.print(table)
-    session.out.print(f"for an input of {pixels.shape[2]} × {pixels.shape[3]} pixels; {_legend(facts)}", style="dim")
+    for line in _laid_out(_table(listed, facts), session.out.width if session.out.is_terminal else None):
+        session.out.print(line, soft_wrap=True)
+    legend = f"for an input of {pixels.shape[2]} × {pixels.shape[3]} pixels; {_legend(facts)}"
+    session.out.print(legend, style="dim", soft_wrap=not session.out.is_terminal)
+
+
+def _table(listed: Sequence[SeenLayer], facts: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Rows of cells, a head first; outputs only where some are not the maps themselves."""
+    rows = [list(_COLUMNS), *(_row(one, fact) for one, fact in zip(listed, facts, strict=True))]
+    output, maps = _COLUMNS.index("output"), _COLUMNS.index("maps")
+    if all(row[output] == row[maps] for row in rows[1:]):
+        for row in rows:
+            del row[output]
+    return rows
+
+
+def _laid_out(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Columns two blanks apart. Where that is too wide, names have lines of their own: people copy them."""
+    lines = _aligned(rows)
+    if width is None or max(map(len, lines)) <= width:
+        return lines
+    rest = _aligned([row[1:] for row in rows])
+    return [line for row, others in zip(rows, rest, strict=True) for line in (row[0], f"    {others}")]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(n) for cell, n in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _facts(seen: SeenLayer, auto: str) -> dict[str, Any]:
@@ -106,7 +127,7 @@ def _row(seen: SeenLayer, fact: dict[str, Any]) -> list[str]:
     else:
         where = [_pair(field.grid.scale), _pair(field.grid.offset), _pair(field.receptive) + "+" * field.sees_more]
     return [
-        *(fact["layer"], fact["kind"], output, f"{seen.channels} × {height} × {width}"),
+        *(fact["layer"], fact["kind"], f"{seen.channels} × {height} × {width}", output),
         *where,
         "auto" if fact["auto"] else "",
     ]
@@ -118,7 +139,7 @@ def _pair(values: tuple[float, float]) -> str:
     return shown[0] if shown[0] == shown[1] else ", ".join(shown)
 
 
-def _legend(facts: list[dict[str, Any]]) -> str:
+def _legend(facts: Sequence[dict[str, Any]]) -> str:
     said = ["stride, offset and what a cell sees in pixels"]
     if any(fact["sees_more"] for fact in facts):
         said.append("+: and what attention, gates or norms show it of the rest")

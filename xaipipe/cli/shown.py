@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xaipipe.cli.outputs import npz_bytes, png_bytes, save
+from xaipipe.display import styled
 from xaipipe.panels import Panel, drawn, side_by_side
 from xaipipe.types import Explanation
 
@@ -49,6 +50,9 @@ class Shown:
             "offset": explanation.grid.offset,
             **said,
         }
+
+    def in_colours_to(self, percentile: float) -> Shown:
+        return replace(self, explanation=styled(self.explanation, percentile=percentile))
 
     def panel(self, rgb: np.ndarray[Any, Any]) -> Panel:
         said = self.explanation.diagnostics.get("score", "score")

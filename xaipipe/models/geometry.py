@@ -29,7 +29,11 @@ def measured_grid(module: nn.Module, layer: NamedLayer, pixels: Tensor) -> Grid:
     for axis in (0, 1):
         near, far = size[axis] // 3, max(size[axis] - 1 - size[axis] // 3, size[axis] // 3)
         if near == far:
-            raise UsageError(f"layer '{layer.name}' has too few cells to measure where they lie", got=size)
+            raise UsageError(
+                f"layer '{layer.name}' has too few cells to tell where they lie",
+                got=f"a map of {size[0]} × {size[1]}",
+                hint="name a layer before it: `xaipipe layers` lists those with space, 'auto' is the last",
+            )
         middle = size[1 - axis] // 2
         cells = [(i, middle) if axis == 0 else (middle, i) for i in (near, far)]
         first, last = cell_centroids(module, layer, images, cells)[:, axis].tolist()

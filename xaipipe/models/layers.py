@@ -16,6 +16,7 @@ from xaipipe.errors import InputError, UsageError, did_you_mean
 from xaipipe.models.layout import MAPS, Layout
 
 _EXPECTED = "a layer's dotted name, a module of the model, 'auto', or a list of these"
+_LISTED = "`xaipipe layers` lists those that have one; 'auto' is the last"
 
 
 def _parse(value: Any) -> Any:
@@ -61,13 +62,14 @@ def require_map(layer: NamedLayer, output: Any) -> None:
         raise no_maps(layer, tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__)
 
 
-def no_maps(layer: NamedLayer, got: object) -> UsageError:
+def no_maps(layer: NamedLayer, got: object, around: str | None = None) -> UsageError:
+    """`around`: the layer around it that has maps."""
     expected = "a tensor [N, C, h, w], or tokens that lie on the image" if layer.layout == MAPS else layer.layout.words
     return UsageError(
         f"layer '{layer.name}' has no spatial output",
         got=got,
         expected=expected,
-        hint="`xaipipe layers` lists those that have one; 'auto' is the last",
+        hint=_LISTED if around is None else f"name '{around}', the layer around it, whose output has",
     )
 
 

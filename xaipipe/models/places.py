@@ -49,6 +49,9 @@ def find_places(model: nn.Module | Model, layers: OneLayer | Sequence[OneLayer],
             named_layer(handle.module, one)  # a misspelt name is refused before anything runs
     seen = survey(handle, pixels)
     found = {chosen.layer.name: chosen for chosen in (_chosen(handle, one, seen, pixels) for one in named)}
+    for chosen in found.values():
+        if chosen.size is None:
+            raise _without_maps(chosen, seen)
     return tuple(_place(handle, chosen, pixels) for chosen in found.values())
 
 
@@ -64,11 +67,19 @@ def _chosen(model: Model, layer: OneLayer, seen: Sequence[SeenLayer], pixels: Te
 
 
 def _place(model: Model, seen: SeenLayer, pixels: Tensor) -> Place:
-    if seen.size is None:
-        raise no_maps(seen.layer, seen.output if isinstance(seen.output, str) else tuple(seen.output))
+    assert seen.size is not None
     if seen.field is None:
         return Place(seen.layer, measured_grid(model.module, seen.layer, pixels), _MEASURED, seen.size)
     return Place(seen.layer, seen.field.grid, how_derived(seen.field), seen.size)
+
+
+def _without_maps(seen: SeenLayer, every: Sequence[SeenLayer]) -> UsageError:
+    """Says which layer around it has maps, where one does; the survey has looked at one image."""
+    output = seen.output if isinstance(seen.output, str) else tuple(seen.output)
+    if not isinstance(output, str) and len(output) == 3 and output[0] > 1:
+        output = f"{output} of one image: {output[0]} windows, or other parts, in place of images"
+    around = [one for one in every if one.is_spatial and seen.layer.name.startswith(f"{one.layer.name}.")]
+    return no_maps(seen.layer, output, max((one.layer.name for one in around), key=len, default=None))
 
 
 def how_derived(field: Field) -> str:

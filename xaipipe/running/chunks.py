@@ -16,7 +16,7 @@ from xaipipe.models.forward import is_out_of_memory
 from xaipipe.models.model import Model
 from xaipipe.running.budget import Bytes
 from xaipipe.running.in_parts import let_go_of
-from xaipipe.running.live import peak_of_tensors
+from xaipipe.running.live import sizes_of_tensors
 
 R = TypeVar("R")
 _MOST = 64
@@ -25,6 +25,9 @@ _BESIDES = 2.0
 """What libraries hold for themselves, as a factor: the process grew by 1.9 times the tensors of a MobileNet step."""
 _BESIDES_ON_CPU = 3.0
 """The same with the holes that freed buffers leave in the C library's heap: up to 2.8 times on images of 512²."""
+_REUSED = 32 << 20
+"""Bytes of the largest buffer that the C library keeps for the next one; larger ones go back to the system, which hands
+out and clears other pages each time. On a ResNet that took up to a sixth of a pass."""
 
 PointsBudget = Annotated[
     Bytes, Field(ge=1, description='memory for images that go through the model together, such as "4GiB"')
@@ -39,7 +42,7 @@ class Sizing:
     """
 
     def __init__(self) -> None:
-        self._bytes: WeakKeyDictionary[nn.Module, dict[Any, int]] = WeakKeyDictionary()
+        self._bytes: WeakKeyDictionary[nn.Module, dict[Any, tuple[int, int]]] = WeakKeyDictionary()
         self._lock = Lock()
 
     def chunks(
@@ -51,13 +54,18 @@ class Sizing:
         """
         key = (tuple(image.shape[-3:]), image.dtype, image.device, what)
         with self._lock:
-            of_one = self._bytes.get(model.module, {}).get(key)
-        if of_one is None:
-            of_one = max(peak_of_tensors(once)[1], 1)
+            sizes = self._bytes.get(model.module, {}).get(key)
+        if sizes is None:
+            _, peak, largest = sizes_of_tensors(once)
+            sizes = max(peak, 1), max(largest, 1)
             with self._lock:
-                self._bytes.setdefault(model.module, {})[key] = of_one
-        besides = _BESIDES_ON_CPU if image.device.type == "cpu" else _BESIDES
-        return Chunks(max(1, min(_MOST, int((budget - held) / (besides * of_one)))), image.device)
+                self._bytes.setdefault(model.module, {})[key] = sizes
+        of_one, largest = sizes
+        if image.device.type == "cpu":
+            fitting = min(int((budget - held) / (_BESIDES_ON_CPU * of_one)), _REUSED // largest)
+        else:
+            fitting = int((budget - held) / (_BESIDES * of_one))
+        return Chunks(max(1, min(_MOST, fitting)), image.device)
 
 
 class Chunks:

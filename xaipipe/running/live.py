@@ -20,16 +20,22 @@ R = TypeVar("R")
 
 def peak_of_tensors(function: Callable[[], R]) -> tuple[R, int]:
     """A function's result, and the most bytes at once of the tensors that it made."""
+    result, peak, _ = sizes_of_tensors(function)
+    return result, peak
+
+
+def sizes_of_tensors(function: Callable[[], R]) -> tuple[R, int, int]:
+    """The same, and the bytes of the largest of these tensors."""
     counting = _Counting()
     with counting:
         result = function()
-    return result, counting.peak
+    return result, counting.peak, counting.largest
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
+        self.peak = self.largest = 0
         self._alive: dict[int, int] = {}
         """Bytes by storage; 0 for those that were there before."""
         self._now = 0
@@ -49,7 +55,7 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if key not in self._alive:
             self._alive[key] = size
             self._now += size
-            self.peak = max(self.peak, self._now)
+            self.peak, self.largest = max(self.peak, self._now), max(self.largest, size)
             finalize(storage, self._forget, key)
 
     def _forget(self, key: int) -> None:

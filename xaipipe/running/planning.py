@@ -73,7 +73,7 @@ def _require_no_pictures(config: Config) -> None:
         if stage.is_for_pictures:
             raise UsageError(
                 f"postprocess method '{stage.name}' says how a picture is drawn, and a run draws none",
-                hint="leave it out; the display window is the whole slide's, and `xaipipe export --to png` draws it",
+                hint="leave it out; `xaipipe export --to png` draws one, with --percentile, --colours and --opacity",
             )
 
 

@@ -17,7 +17,7 @@ from xaipipe.models.locality import trace_locality
 from xaipipe.models.model import Model
 from xaipipe.models.whole import WholeImage, pool_sums
 from xaipipe.registry import Registry
-from xaipipe.shares import ComparingExplainer, FittedExplainer, Other, SummedExplainer
+from xaipipe.shares import CellwiseExplainer, ComparingExplainer, FittedExplainer, Other, ShareBatch, SummedExplainer
 from xaipipe.stages import Explainer, Stage
 from xaipipe.testing.comparing import assert_close, assert_same_bits, assert_same_facts
 from xaipipe.testing.model_state import ModelState
@@ -223,10 +223,28 @@ class ExplainerContract(StageContract):
         net, x = SmallCnn().double(), images(1).double()
         whole = self.explain(net, x, target=1)
         halves, batch = _halves(net, x), _whole_batch(x)
-        sums = [explainer.survey(batch, model) for model in halves]
-        fitted = explainer.fit(sums[0] + sums[1], whole.values.shape[2] * whole.values.shape[3])
+        height, width = whole.values.shape[2:]
+        cells = [(slice(0, height), slice(0, width // 3)), (slice(0, height), slice(width // 3, width))]
+        shares = [ShareBatch((), x, batch.valid, model=m, cells=own) for m, own in zip(halves, cells, strict=True)]
+        sums = [explainer.survey(share, share.model) for share in shares]
+        fitted = explainer.fit(sums[0] + sums[1], height * width)
         for model in halves:
             assert_close(explainer.explain_fitted(batch, model, fitted).values, whole.values, _EXACT)
+
+    def test_cells_of_a_share_are_the_whole_images(self) -> None:
+        """Of a share without the right quarter of the image; cells far from there."""
+        explainer = self.build(target=1)
+        if not isinstance(explainer, CellwiseExplainer):
+            pytest.skip("the method's maps are not made cell by cell")
+        net, x = SmallCnn().double(), images(1).double()
+        whole, (pool,) = self.explain(net, x, target=1).values, trace_locality(net, x).pools
+        rows, columns = pool.cells
+        (total,) = pool_sums(Model(net), [pool], [(slice(0, rows), slice(0, columns))], x)
+        own = (slice(0, rows), slice(0, columns * 5 // 8))
+        model = WholeImage.of_share(Model(net), [pool], [total[0]], [rows * columns], [own])
+        values = explainer.explain(_whole_batch(x[..., : x.shape[3] * 3 // 4]), model).values
+        near = whole.shape[3] * 3 // 8
+        assert_close(values[..., :near], whole[..., :near], _EXACT)
 
     # -- what is left alone -----------------------------------------------------------------------
 

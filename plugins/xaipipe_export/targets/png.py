@@ -14,7 +14,7 @@ from pydantic import Field
 
 from xaipipe import Params
 from xaipipe.cli.outputs import png_bytes
-from xaipipe.display import coloured, overlay
+from xaipipe.display import Colours, Style, coloured, overlay
 from xaipipe.panels import colour_bar
 from xaipipe_export.backdrop import Backdrop, backdrop_of
 from xaipipe_export.exporter import Exporter
@@ -35,6 +35,11 @@ class Png(Exporter):
 
     class Params(Params):
         size: int = Field(2048, ge=64, le=16384, description="longest side of the slide in the picture, in pixels")
+        percentile: float | None = Field(
+            None, gt=0, le=100, description="of the slide's magnitudes but for zeros: full colour; none: as in viewers"
+        )
+        colours: Colours = Field("auto", description="auto: diverging about zero where values are signed, else heat")
+        opacity: float = Field(0.75, ge=0, le=1, description="of the strongest evidence")
 
     def write(self, result: Result, place: Path) -> Mapping[str, Any]:
         with backdrop_of(result, self.registry) as backdrop:
@@ -46,7 +51,7 @@ class Png(Exporter):
         shrink = max(max(whole) / self.params.size, 1.0)
         size = (max(round(whole[0] / shrink), 1), max(round(whole[1] / shrink), 1))
         heat = Heat(heatmap.levels[0], (whole[0] / size[0], whole[1] / size[1]), size[1])
-        colours = _Colours(*heatmap.window)
+        colours = self._colours(heatmap, heat)
         picture = np.empty((*size, 3), np.uint8)
         for top in range(0, size[0], _ROWS):
             count = min(_ROWS, size[0] - top)
@@ -58,19 +63,30 @@ class Png(Exporter):
         source = backdrop.source if backdrop else "not found, or another by now: the heat alone"
         return {"slide": source, "pixels": f"{page.shape[0]} × {page.shape[1]}"}
 
+    def _colours(self, heatmap: Image, heat: Heat) -> _Colours:
+        low, high = heatmap.window
+        limit, percentile = max(-low, high), self.params.percentile
+        if percentile is not None:
+            limit = heat.magnitudes().without_zeros().percentile(percentile) or 1.0
+        return _Colours(limit, low < 0, Style(self.params.colours, self.params.opacity))
+
 
 @dataclass(frozen=True)
 class _Colours:
     """One scale for the whole picture, whatever part of it is drawn."""
 
-    low: float
     high: float
+    signed: bool
+    style: Style
+
+    @property
+    def low(self) -> float:
+        return -self.high if self.signed else 0.0
 
     def of(self, values: np.ndarray, below: np.ndarray | None) -> np.ndarray:
-        limit, signed = max(-self.low, self.high), self.low < 0
         if below is None:
-            return coloured(values, limit, signed)
-        return overlay(below, values, limit, signed)
+            return coloured(values, self.high, self.signed, self.style)
+        return overlay(below, values, self.high, self.signed, self.style)
 
 
 def _faded(rgb: np.ndarray) -> np.ndarray:

@@ -65,13 +65,13 @@ def _group_norm(call: Call, _: Surroundings) -> Described | None:
 
 
 def _instance_norm(call: Call, _: Surroundings) -> Described | None:
-    norm = _statistics_and_weights(call)
+    norm = statistics_and_weights(call)
     if call.get(5, "use_input_stats", True):
         return held(call, _grouped(None, *norm[2:]))
     return _affine_per_channel(call, norm)
 
 
-def _statistics_and_weights(call: Call) -> Folding:
+def statistics_and_weights(call: Call) -> Folding:
     """Of batch and instance norms: torch's builtins have their arguments in another order than its functions."""
     statistics, weights = ((3, 4), (1, 2)) if len(call.args) >= 9 else ((1, 2), (3, 4))
     mean, variance = (call.get(i, name) for i, name in zip(statistics, ("running_mean", "running_var"), strict=True))
@@ -98,7 +98,7 @@ def _batch_norm(call: Call, _: Surroundings) -> Described | None:
     """By running statistics it is affine: folded into the layer before it, or standing alone."""
     if call.name == "native_batch_norm" or len(call.operands) != 1 or not call.depends(0, "input"):
         return None
-    norm = _statistics_and_weights(call)
+    norm = statistics_and_weights(call)
     if call.get(5, "training", False):
         return _by_batch(call, *norm[2:])
     return _folded(call, norm) or _affine_per_channel(call, norm)

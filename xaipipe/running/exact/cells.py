@@ -18,6 +18,11 @@ class Cells:
     reach: float
     count: int
 
+    def centred(self, cells: Span) -> Span:
+        """The pixels from the first one's centre to the last one's; may lie beyond the image."""
+        first, last = (self.offset + cell * self.scale for cell in (cells[0], cells[1] - 1))
+        return math.floor(first), math.ceil(last) + 1
+
     def pixels_of(self, cells: Span) -> Span:
         """What some cells see; may go beyond the image."""
         first, last = cells[0], cells[1] - 1

@@ -51,7 +51,13 @@ class Pooled:
         model, *others = self.models(shares)
         fitted = self.means if fitted is None else fitted
         return ShareBatch(
-            tiles=batch.tiles, pixels=batch.pixels, valid=batch.valid, model=model, fitted=fitted, others=tuple(others)
+            tiles=batch.tiles,
+            pixels=batch.pixels,
+            valid=batch.valid,
+            model=model,
+            fitted=fitted,
+            others=tuple(others),
+            cells=shares[0].shown,
         )
 
     def said(self, shares: tuple[Share, ...], batch: Batch) -> dict[str, object]:

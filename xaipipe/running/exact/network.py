@@ -42,6 +42,17 @@ class Network:
         """Per pooling: the cells that see any of some pixels."""
         return tuple((y.that_see(pixels[0]), x.that_see(pixels[1])) for y, x in self.planes)
 
+    def pixels_at(self, cells: Box) -> Box:
+        """The pixels of the image around the centres of some cells of the map."""
+        assert self.layer is not None
+        rows, columns = (
+            (min(low, axis.length - 1), max(high, 1))
+            for (low, high), axis in (
+                (plane.centred(span), axis) for plane, span, axis in zip(self.layer, cells, self.axes, strict=True)
+            )
+        )
+        return rows, columns
+
     def layer_cells(self, core: Box) -> Box:
         assert self.layer is not None
         return self._of_core(self.layer, core)

@@ -9,7 +9,7 @@ Sums are kept region by region, so that a resumed run does not begin anew.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -26,17 +26,20 @@ from xaipipe.running.exact.images import Pooled, images_of
 from xaipipe.running.exact.network import Network
 from xaipipe.running.exact.shares import (
     Share,
+    cellwise_shares,
     contributing_shares,
     first_share,
     map_shares,
     pixel_shares,
     pooling_shares,
+    surveyed_shares,
 )
 from xaipipe.running.exact.streaming import Cut, Sums, key_of, load, read_shares, sums_of_all
 from xaipipe.running.in_parts import in_parts
 from xaipipe.running.layout import EXPLAINED, STATUS
 from xaipipe.running.run import Run
-from xaipipe.shares import ComparingExplainer, FittedExplainer, ShareBatch, SummedExplainer
+from xaipipe.shares import CellwiseExplainer, ComparingExplainer, FittedExplainer, ShareBatch, SummedExplainer
+from xaipipe.stages import Explainer
 from xaipipe.types import Batch, Region
 
 
@@ -61,13 +64,21 @@ def _said_of_whole(run: Run) -> dict[str, Any]:
     return said
 
 
+def _cut_for(explainer: Explainer) -> Callable[..., Iterator[Share]]:
+    """How regions are divided to make the map."""
+    if isinstance(explainer, FittedExplainer):
+        return map_shares
+    return cellwise_shares if isinstance(explainer, CellwiseExplainer) else contributing_shares
+
+
 class _Passes:
     def __init__(self, run: Run, network: Network) -> None:
         self._run, self._network = run, network
         tiling = run.plan.tiling
         self._pixels: Cut = partial(pixel_shares, network, tiling)
         self._pooling: Cut = partial(pooling_shares, network, tiling)
-        self._mapping: Cut = partial(contributing_shares if network.layer is None else map_shares, network, tiling)
+        self._surveying: Cut = partial(surveyed_shares, network, tiling)
+        self._mapping: Cut = partial(_cut_for(run.config.explainer), network, tiling)
 
     def means(self) -> Tensor | None:
         """Over all pixels, of what other images are made of [1, …]."""
@@ -113,7 +124,7 @@ class _Passes:
             with named_failures(explainer, batch):
                 return [explainer.survey(share, share.model).double()]
 
-        (total,) = sums_of_all(self._run, self._network, "surveyed", self._pooling, surveyed)
+        (total,) = sums_of_all(self._run, self._network, "surveyed", self._surveying, surveyed)
         with named_failures(explainer, None):
             dtype, device = self._run.model.dtype, self._run.model.device
             return explainer.fit(total[None], layer[0].count * layer[1].count).to(device, dtype)

@@ -13,7 +13,7 @@ from xaipipe.running.exact.checking import read_tile, refused
 from xaipipe.running.exact.network import Network, Plane
 from xaipipe.running.run import Run
 from xaipipe.running.tiling import Lattice, Tiling
-from xaipipe.shares import ComparingExplainer, FittedExplainer, SummedExplainer
+from xaipipe.shares import CellwiseExplainer, ComparingExplainer, ExactExplainer, FittedExplainer
 from xaipipe.types import Batch, Grid, Slide, Tile
 
 _LOOKS = (1, 4)
@@ -34,7 +34,7 @@ def find_network(run: Run, slide: Slide, level: int) -> Network:
         for a, b in zip(first.pools, last.pools, strict=True)
     )
     network = Network(axes, first.pools, planes, None)
-    if not isinstance(run.config.explainer, FittedExplainer):
+    if not isinstance(run.config.explainer, FittedExplainer | CellwiseExplainer):
         return network
     maps = [run.stage(run.config.explainer, batch) for batch in read]
     cells = [(int(one.values.shape[2]), int(one.values.shape[3])) for one in maps]
@@ -60,24 +60,30 @@ def passes_over(run: Run, network: Network) -> int:
     """How often the slide is streamed: for the poolings, for the maps, and for what a method wants to know before."""
     explainer = run.config.explainer
     surveys = isinstance(explainer, ComparingExplainer) and explainer.survey() is not None
-    return 2 + (network.layer is not None) + surveys
+    return 2 + isinstance(explainer, FittedExplainer) + surveys
 
 
 def exact_tiling(run: Run, network: Network, slide: Slide, level: int) -> Tiling:
     """Cores that repeat with the network's stride; what its cells see is read around them."""
     params, stride = run.config.loader.params, math.lcm(*(axis.stride for axis in network.axes))
-    around = 2 * network.reach
+    margin = _margin(run, network)
+    around = 2 * margin
     wanted = _wide_enough(run, around) + stride - 1 if params.tile is None else params.tile - around
     core = wanted // stride * stride
     if core < stride:
         raise UsageError(
             "the tile is too small for an exact run of this network",
-            got=f"{params.tile} pixels, where a cell sees {network.reach} to each side",
+            got=f"{params.tile} pixels, of which {margin} on each side are read for what cells see",
             expected=f"at least {around + stride}",
             hint="leave out [load] tile, and a size that fits is chosen",
         )
     shard = run.config.store.params.shard
-    return Tiling(slide, level, core, network.reach, max(shard // core, 1) * core)
+    return Tiling(slide, level, core, margin, max(shard // core, 1) * core)
+
+
+def _margin(run: Run, network: Network) -> int:
+    """Pixels around a core: what its cells see; where the gradient there is wanted, what those see that see them."""
+    return network.reach * (2 if isinstance(run.config.explainer, CellwiseExplainer) else 1)
 
 
 def _wide_enough(run: Run, around: int) -> int:
@@ -113,7 +119,7 @@ def exact_lattice(network: Network, tiling: Tiling) -> Lattice:
 
 def _require_method(run: Run) -> None:
     explainer, loader = run.config.explainer, run.config.loader.params
-    if not isinstance(explainer, SummedExplainer | FittedExplainer):
+    if not isinstance(explainer, ExactExplainer):
         raise UsageError(
             f"explain method '{explainer.name}' cannot be exact: it does not say how maps of shares go together",
             hint='set [run] mode = "approximate"',
@@ -125,8 +131,7 @@ def _require_method(run: Run) -> None:
             expected="0",
             hint="leave out [load] overlap, or add --set load.overlap=0",
         )
-    if isinstance(explainer, SummedExplainer):
-        explainer.require_exact()
+    explainer.require_exact()
 
 
 def _locality(run: Run, batch: Batch) -> Locality:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from xaipipe.models.whole import Own
@@ -22,6 +22,11 @@ class Share:
     """Per pooling: the cells in the tile's own maps that count; none for a share that only shows its map."""
     place: tuple[Box, Box] | None = None
     """Of a map with cells of its own: the box in the tile's map, and where on the image's map it goes."""
+
+    @property
+    def shown(self) -> Own | None:
+        """The cells of the map in the tile's own."""
+        return None if self.place is None else _slices(self.place[0])
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -57,14 +62,27 @@ def contributing_shares(network: Network, tiling: Tiling, region: Region) -> Ite
 
 def map_shares(network: Network, tiling: Tiling, region: Region) -> Iterator[Share]:
     """Shares that between them show every cell of the region's map once."""
-    assert network.layer is not None
-    none: tuple[Own, ...] = ((slice(0), slice(0)),) * len(network.pools)
+    none: tuple[Box, ...] = (((0, 0), (0, 0)),) * len(network.pools)
     for core in _cores(network, tiling, region):
-        cells = network.layer_cells(core)
-        if empty(cells):
-            continue
-        box = network.tile_for((network.layer,), (cells,))
-        yield Share(_tile(tiling, box), none, (_in_tile(network.layer, cells, box), cells))
+        shown = network.layer_cells(core)
+        if not empty(shown):
+            yield _showing(network, tiling, none, shown)
+
+
+def cellwise_shares(network: Network, tiling: Tiling, region: Region) -> Iterator[Share]:
+    """The same, each with all pooled cells that see a cell of the map which it shows."""
+    for core in _cores(network, tiling, region):
+        shown = network.layer_cells(core)
+        if not empty(shown):
+            yield _showing(network, tiling, network.seeing(network.pixels_at(shown)), shown)
+
+
+def surveyed_shares(network: Network, tiling: Tiling, region: Region) -> Iterator[Share]:
+    """Shares that between them own every pooled cell and every cell of the map of a region once."""
+    for core in _cores(network, tiling, region):
+        own, shown = network.owned(core), network.layer_cells(core)
+        if not all(map(empty, (*own, shown))):
+            yield _showing(network, tiling, own, shown)
 
 
 def pixel_shares(network: Network, tiling: Tiling, region: Region) -> Iterator[Share]:
@@ -91,6 +109,14 @@ def share_of(network: Network, tiling: Tiling, cells: tuple[Box, ...], box: Box 
     box = box or network.tile_for(network.planes, cells)
     own = tuple(_slices(_in_tile(plane, some, box)) for plane, some in zip(network.planes, cells, strict=True))
     return Share(_tile(tiling, box), own)
+
+
+def _showing(network: Network, tiling: Tiling, own: tuple[Box, ...], shown: Box) -> Share:
+    """The share that owns these cells of the poolings, and shows these of the map."""
+    assert network.layer is not None
+    share = share_of(network, tiling, own, network.tile_for((*network.planes, network.layer), (*own, shown)))
+    box = (share.tile.y, share.tile.y + share.tile.h), (share.tile.x, share.tile.x + share.tile.w)
+    return replace(share, place=(_in_tile(network.layer, shown, box), shown))
 
 
 def _cores(network: Network, tiling: Tiling, region: Region) -> Iterator[Box]:
