@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from xaipipe import Batch, Explanation, FittedExplainer, Model
+from xaipipe import Batch, Explanation, FittedExplainer, Model, Question
 from xaipipe.errors import UsageError
 from xaipipe_cam.layer_maps import LayerMaps, LayerReader, explanation
 
@@ -59,18 +59,29 @@ class SlopeSumExplainer(WeightedExplainer, FittedExplainer):
         return self.fit(_sums(maps), maps.cells)
 
     def survey(self, batch: Batch, model: Model) -> Tensor:
-        return _sums(self._one_layer(batch, model))
+        return self.survey_each(batch, model, [self.params.question])[0]
+
+    def survey_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Tensor]:
+        return [_sums(maps) for maps in self._of_one_layer(batch, model, questions)]
 
     def explain_fitted(self, batch: Batch, model: Model, fitted: Tensor) -> Explanation:
-        maps = self._one_layer(batch, model, gradient=False)
-        return explanation([maps], [self.weighted(fitted, maps.activation)])
+        return self.explain_fitted_each(batch, model, [self.params.question], [fitted])[0]
 
-    def _one_layer(self, batch: Batch, model: Model, gradient: bool = True) -> LayerMaps:
-        layers = self.layer_maps(batch, model, [self.params.question], gradient)
+    def explain_fitted_each(
+        self, batch: Batch, model: Model, questions: Sequence[Question], fitted: Sequence[Tensor]
+    ) -> list[Explanation]:
+        each = self._of_one_layer(batch, model, questions, gradient=False)
+        pairs = zip(each, fitted, strict=True)
+        return [explanation([maps], [self.weighted(weights, maps.activation)]) for maps, weights in pairs]
+
+    def _of_one_layer(
+        self, batch: Batch, model: Model, questions: Sequence[Question], gradient: bool = True
+    ) -> list[LayerMaps]:
+        layers = self.layer_maps(batch, model, questions, gradient)
         if len(layers) > 1:
             names = ", ".join(each[0].place.layer.name for each in layers)
             raise UsageError(f"an exact run of '{self.name}' explains one layer", got=names)
-        return layers[0][0]
+        return layers[0]
 
 
 def _sums(maps: LayerMaps) -> Tensor:
