@@ -11,7 +11,8 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor, nn
 
-from xaipipe.errors import BoundaryError, InputError, UsageError
+from xaipipe.asked import one_each
+from xaipipe.errors import InputError, UsageError
 from xaipipe.models.model import Model, as_found
 from xaipipe.models.weight_cache import WeightCache
 from xaipipe.registry import Registry
@@ -85,12 +86,7 @@ def explain_each_with(
     with _ready(model, x, output) as (batch, handle):
         with named_failures(asking[0], batch):
             explanations = asking[0].explain_each(batch, handle, [one.params.question for one in asking])
-        if not isinstance(explanations, list) or len(explanations) != len(targets):
-            got = len(explanations) if isinstance(explanations, list) else type(explanations).__name__
-            raise BoundaryError(
-                f"explain method '{method}' returned something else than a map a target", got=got, expected=len(targets)
-            )
-        for explanation in explanations:
+        for explanation in one_each(method, explanations, len(targets)):
             check_result(asking[0], batch, explanation)
     return explanations
 

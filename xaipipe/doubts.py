@@ -28,6 +28,8 @@ class Doubt:
     """Of each image, by how much it is beyond what the method puts up with; 0 or less: it is within."""
     text: Callable[[int], str]
     """What to say of one of the images, and what to do."""
+    targets: tuple[int | str, ...] | None = None
+    """Of each image, what the doubtful map explains; None where nobody said, and every target's may be."""
 
     @property
     def images(self) -> list[int]:
@@ -58,9 +60,18 @@ def listening() -> Iterator[Heard]:
         _LISTENING.reset(token)
 
 
-def doubt(kind: str, batch: Batch, excess: Sequence[float], text: Callable[[int], str]) -> None:
-    """Doubt the maps of the images with an excess above 0; nothing where there is none."""
-    found = Doubt(kind, batch.tiles, tuple(excess), text)
+def doubt(
+    kind: str,
+    batch: Batch,
+    excess: Sequence[float],
+    text: Callable[[int], str],
+    targets: tuple[int | str, ...] | None = None,
+) -> None:
+    """Doubt the maps of the images with an excess above 0; nothing where there is none.
+
+    `targets` are the explanation's: where several are explained at once, the others' maps are not doubted.
+    """
+    found = Doubt(kind, batch.tiles, tuple(excess), text, targets)
     if not (images := found.images):
         return
     heard = _LISTENING.get()

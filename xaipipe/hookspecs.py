@@ -76,7 +76,7 @@ def run_pipeline(run: Run) -> bool | None:
     """Execute a run: all its regions, both passes, and what the store derives of them. Return True when done.
 
     Fires once a run; the first answer that is not None is taken. The local executor answers last, so that a
-    plugin can execute runs elsewhere.
+    plugin can execute runs elsewhere. Where several targets are asked, `run.every` are the runs to execute.
     """
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from xaipipe.errors import UsageError
+from xaipipe.errors import StorageError, UsageError
 
 
 def check_replaceable(output: Path, ours: bool, overwrite: bool, hint: str) -> None:
@@ -18,6 +20,29 @@ def check_replaceable(output: Path, ours: bool, overwrite: bool, hint: str) -> N
         )
     if not overwrite:
         raise UsageError("the output exists already", where=output, hint=hint)
+
+
+@contextmanager
+def folder_of_results(path: Path) -> Iterator[None]:
+    """A folder for several results, made where there is none, and taken away again where nothing was put into it."""
+    if (path / "zarr.json").exists() or (path.exists() and not path.is_dir()):
+        raise UsageError(
+            "several targets want a folder for their results, and something else is there",
+            where=path,
+            hint="choose another name; it was left as it is",
+        )
+    made = not path.exists()
+    try:
+        path.mkdir(exist_ok=True)
+        sync(path.absolute().parent)
+    except OSError as error:
+        raise StorageError("the folder of the results cannot be made", got=error.strerror, where=path) from None
+    try:
+        yield
+    finally:
+        if made:
+            with suppress(OSError):  # something is in it
+                path.rmdir()
 
 
 def sync(path: Path) -> None:

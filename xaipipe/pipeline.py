@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import torch
 from torch import nn
 
 from xaipipe.array_slide import ArraySlide
-from xaipipe.config import Config, build_config, read_toml, with_settings
+from xaipipe.config import Config, read_toml, with_settings
 from xaipipe.doubts import listening
 from xaipipe.errors import ExplanationWarning, UsageError
 from xaipipe.models.model import Model, as_found
 from xaipipe.models.sources import load_model
 from xaipipe.models.weight_cache import WeightCache
+from xaipipe.outputs import folder_of_results
 from xaipipe.reading.opening import open_guarded
 from xaipipe.registry import Registry
 from xaipipe.running import diagnostics
@@ -31,6 +33,8 @@ from xaipipe.running.manifest import manifest_of, record_of
 from xaipipe.running.planning import make_run
 from xaipipe.running.run import Redone, Run
 from xaipipe.running.timing import StageTiming
+from xaipipe.several import build_each, place_of
+from xaipipe.stages import Store
 from xaipipe.types import Instance, Slide, Unreadable
 from xaipipe.wrapped import Lent
 
@@ -58,6 +62,9 @@ class Summary:
     """What of the slide could not be read, and is left out of the result."""
     diagnostics: Diagnostics | None = field(repr=False)
     """What the maps of all tiles say of themselves; None in an exact run."""
+    targets: Mapping[str, Summary] = field(default_factory=dict)
+    """Where a run was asked several targets: each one's own, by the name of its result. Findings, instances and
+    diagnostics are there alone, and `output` is the folder of all."""
 
 
 class Pipeline:
@@ -78,7 +85,9 @@ class Pipeline:
     ) -> None:
         self.registry = registry or Registry()
         self._add_core_hooks()
-        self.config: Config = build_config(tables, self.registry, base)
+        self.configs = build_each(tables, self.registry, base)
+        self.config: Config = next(iter(self.configs.values()))
+        """Of the first target where there are several."""
         self._given = Model.of(model) if isinstance(model, nn.Module) else model
         self._trust = trust
         if self._given is None and self.config.model is None:
@@ -90,6 +99,12 @@ class Pipeline:
         path = Path(path)
         return cls(with_settings(read_toml(path), settings), base=path.resolve().parent, **options)
 
+    @property
+    def targets(self) -> dict[str, Any] | None:
+        """Several targets by the names of their results; None where one is asked."""
+        asked = {name: config.explainer.params.target for name, config in self.configs.items()}
+        return None if None in asked else {str(name): target for name, target in asked.items()}
+
     def prepare(self, slide: Source) -> Run:
         """Open the slide, load the model and plan: everything that can go wrong before the long work.
 
@@ -99,7 +114,7 @@ class Pipeline:
         try:
             model = replace(self._model(), weights=WeightCache())
             with as_found(model.module), listening() as heard:
-                run = make_run(self.config, self.registry, model, handle)
+                run = make_run(self.configs, self.registry, model, handle)
             run.doubts = tuple(one.text for one in diagnostics.of_doubts(heard.doubts, ()).doubts)
             return run
         except BaseException:
@@ -110,7 +125,8 @@ class Pipeline:
         """Explain a slide into a store. An output that is not ours is never overwritten.
 
         The slide is a path, a URL, an array uint8[H, W, 3], or a `Slide`, which is left open.
-        With `resume` it goes on with what an earlier run of the same plan committed.
+        With `resume` it goes on with what an earlier run of the same plan committed. Of several targets each has a
+        result of its own, in the folder `output`.
         """
         with self.claimed(output, overwrite=overwrite, resume=resume):
             return self.execute(self.prepare(slide), resume=resume)
@@ -118,27 +134,39 @@ class Pipeline:
     @contextmanager
     def claimed(self, output: str | Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[None]:
         """Hold an output against other runs; refuse it before anything is loaded."""
-        store = self.config.store
-        try:
-            store.claim(Path(output), overwrite, resume)
+        with ExitStack() as held:
+            if None not in self.configs:
+                held.enter_context(folder_of_results(Path(output)))
+            places = [(config.store, place_of(Path(output), name)) for name, config in self.configs.items()]
+            for (store, place), is_begun in zip(places, _begun(places), strict=True):
+                held.callback(store.release)
+                store.claim(place, overwrite, resume and is_begun)
             yield
-        finally:
-            store.release()
 
     def execute(self, run: Run, *, resume: bool = False) -> Summary:
         """Carry out a prepared run; its output must have been claimed."""
-        run.resumed = resume
+        stores = [one.config.store for one in run.every]
+        for one, is_begun in zip(run.every, _begun([(store, store.output) for store in stores]), strict=True):
+            one.resumed = resume and is_begun
         with closing(run.plan.tiling.slide):
-            return self._execute(run)
+            started = time.perf_counter()
+            self._work(run)
+            summaries = [self._finish(one, started) for one in run.every]
+        for summary in summaries:
+            for text in summary.diagnostics.warnings() if summary.diagnostics else ():
+                warnings.warn(text, ExplanationWarning, stacklevel=3)
+        return summaries[0] if run.name is None else _together(run, summaries)
 
-    def _execute(self, run: Run) -> Summary:
-        started = time.perf_counter()
-        store = run.config.store
-        run.seconds.clear()  # of the sample that the plan was made from
-        begin = store.reopen if run.resumed else store.create
-        begin(run.plan.layout, run.plan.tiling.slide.original, record_of(run))
+    def _work(self, run: Run) -> None:
+        for one in run.every:
+            one.seconds.clear()  # of the sample that the plan was made from
+            begin = one.config.store.reopen if one.resumed else one.config.store.create
+            begin(run.plan.layout, run.plan.tiling.slide.original, record_of(one, self.targets))
         with as_found(run.model.module):
             self.registry.hooks.hook.run_pipeline(run=run)
+
+    def _finish(self, run: Run, started: float) -> Summary:
+        store = run.config.store
         findings, instances = found_by(run)
         unreadable = store.unreadable()
         said = diagnostics.kept(store, (planned.region for planned in run.plan.regions))
@@ -159,8 +187,6 @@ class Pipeline:
             diagnostics=said,
         )
         self.registry.answers("run_finished", run=run, summary=summary)
-        for text in said.warnings() if said else ():
-            warnings.warn(text, ExplanationWarning, stacklevel=4)
         return summary
 
     def _slide(self, slide: Source) -> Slide:
@@ -185,6 +211,32 @@ class Pipeline:
         ):
             if not self.registry.hooks.has_plugin(f"xaipipe.{name}"):
                 self.registry.hooks.register(plugin, name=f"xaipipe.{name}")
+
+
+def _begun(places: Sequence[tuple[Store, Path]]) -> list[bool]:
+    """Which results a resumed run goes on with; of several, one may be missing that the run before did not get to."""
+    begun = [store.begun(place) for store, place in places]
+    return begun if any(begun) else [True] * len(begun)
+
+
+def _together(run: Run, each: Sequence[Summary]) -> Summary:
+    """What a run over several targets did."""
+    seconds: Counter[str] = Counter()
+    for summary in each:
+        seconds.update(summary.stage_seconds)
+    return replace(
+        each[-1],
+        output=each[0].output.parent,
+        stage_seconds=dict(seconds),
+        findings={},
+        instances=(),
+        redone=tuple(one for summary in each for one in summary.redone),
+        bytes_written=sum(summary.bytes_written for summary in each),
+        notes=each[0].notes,
+        unreadable=tuple(dict.fromkeys(one for summary in each for one in summary.unreadable)),
+        diagnostics=None,
+        targets={str(one.name): summary for one, summary in zip(run.every, each, strict=True)},
+    )
 
 
 def found_by(run: Run) -> tuple[dict[str, Mapping[str, Any]], tuple[Instance, ...]]:

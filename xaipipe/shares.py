@@ -7,7 +7,7 @@ image and hands gradients to the share's own cells only.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xaipipe.errors import BoundaryError
 from xaipipe.models.model import Model
+from xaipipe.models.targets import Question
 from xaipipe.models.whole import Own, WholeImage
 from xaipipe.running.run import Run
 from xaipipe.stages import Explainer
@@ -28,6 +29,8 @@ class ShareBatch(Batch):
     model: WholeImage = field(repr=False)
     fitted: Tensor | None = None
     """What a `FittedExplainer` learned from the whole image, or the means of a `ComparingExplainer`, [1, …]."""
+    fitted_each: tuple[Tensor, ...] = ()
+    """Of several questions: what was learned for each."""
     others: tuple[WholeImage, ...] = ()
     """The model as it meets each of a `ComparingExplainer`'s other images."""
     cells: Own | None = None
@@ -51,6 +54,10 @@ class SummedExplainer(ExactExplainer):
     def contributions(self, batch: Batch, model: Model) -> Explanation:
         """From one forward pass over the pixels as they are; linear in the gradient of the score."""
 
+    def contributions_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        """For each question, the same as `contributions` gives; methods that need one pass for all override this."""
+        return [self.asking(question).contributions(batch, model) for question in questions]
+
     def summed(self, values: Tensor) -> Tensor:
         """What becomes of the sum [N, C, h, w] in the end."""
         return values
@@ -60,9 +67,11 @@ class SummedExplainer(ExactExplainer):
         return explanation.replace(values=self.summed(explanation.values))
 
     def process(self, item: Batch, run: Run) -> Explanation:
-        if isinstance(item, ShareBatch):
+        if not isinstance(item, ShareBatch):
+            return super().process(item, run)
+        if item.asked is None:
             return self.contributions(item, item.model)
-        return super().process(item, run)
+        return item.asked.answered(self.name, lambda asked: self.contributions_each(item, item.model, asked))
 
 
 class Other(NamedTuple):
@@ -91,6 +100,13 @@ class ComparingExplainer(SummedExplainer):
         Linear in the gradients of the scores; what it says besides is true of a share as of the whole image.
         """
 
+    def compared_each(
+        self, batch: Batch, model: Model, others: Iterable[Other], questions: Sequence[Question]
+    ) -> list[Explanation]:
+        """For each question, the same as `compared` gives; methods that need one pass for all override this."""
+        every = list(others)
+        return [self.asking(question).compared(batch, model, every) for question in questions]
+
     def survey(self) -> Callable[[Tensor], Tensor] | None:
         """What sums up pixels [N, C, h, w] to [N, …], where `others` wants their means; None where it wants none."""
         return None
@@ -106,11 +122,13 @@ class ComparingExplainer(SummedExplainer):
         return self.compared(batch, model, (Other(pixels, model) for pixels in others))
 
     def process(self, item: Batch, run: Run) -> Explanation:
-        if isinstance(item, ShareBatch):
-            others = checked_others(self, item, item.fitted)
-            each = zip(others, item.others, strict=True)
-            return self.compared(item, item.model, (Other(pixels, model) for pixels, model in each))
-        return super().process(item, run)
+        if not isinstance(item, ShareBatch):
+            return super().process(item, run)
+        pairs = zip(checked_others(self, item, item.fitted), item.others, strict=True)
+        others = (Other(pixels, model) for pixels, model in pairs)
+        if item.asked is None:
+            return self.compared(item, item.model, others)
+        return item.asked.answered(self.name, lambda asked: self.compared_each(item, item.model, others, asked))
 
 
 def checked_others(explainer: ComparingExplainer, batch: Batch, means: Tensor | None) -> Iterator[Tensor]:
@@ -137,6 +155,10 @@ class FittedExplainer(ExactExplainer):
         The gradient is that of the share's part in the score. Of what else a layer holds, `own_cells` are the share's.
         """
 
+    def survey_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Tensor]:
+        """For each question, the same as `survey` gives; methods that need one pass for all override this."""
+        return [self.asking(question).survey(batch, model) for question in questions]
+
     @abstractmethod
     def fit(self, sums: Tensor, cells: int) -> Tensor:
         """The weights [N, …], from the sums over a whole image with that many cells."""
@@ -145,11 +167,22 @@ class FittedExplainer(ExactExplainer):
     def explain_fitted(self, batch: Batch, model: Model, fitted: Tensor) -> Explanation:
         """The map, with weights [N, …] or [1, …]."""
 
+    def explain_fitted_each(
+        self, batch: Batch, model: Model, questions: Sequence[Question], fitted: Sequence[Tensor]
+    ) -> list[Explanation]:
+        """For each question with its own weights, the same as `explain_fitted` gives; in one pass where overridden."""
+        pairs = zip(questions, fitted, strict=True)
+        return [self.asking(question).explain_fitted(batch, model, own) for question, own in pairs]
+
     def process(self, item: Batch, run: Run) -> Explanation:
-        if isinstance(item, ShareBatch):
+        if not isinstance(item, ShareBatch):
+            return super().process(item, run)
+        if item.asked is None:
             assert item.fitted is not None
             return self.explain_fitted(item, item.model, item.fitted)
-        return super().process(item, run)
+        return item.asked.answered(
+            self.name, lambda asked: self.explain_fitted_each(item, item.model, asked, item.fitted_each)
+        )
 
 
 class CellwiseExplainer(ExactExplainer):
@@ -160,7 +193,11 @@ class CellwiseExplainer(ExactExplainer):
     """
 
     def process(self, item: Batch, run: Run) -> Explanation:
-        return self.explain(item, item.model) if isinstance(item, ShareBatch) else super().process(item, run)
+        if not isinstance(item, ShareBatch):
+            return super().process(item, run)
+        if item.asked is None:
+            return self.explain(item, item.model)
+        return item.asked.answered(self.name, lambda asked: self.explain_each(item, item.model, asked))
 
 
 def own_cells(batch: Batch, maps: Tensor) -> Tensor:

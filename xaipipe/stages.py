@@ -151,7 +151,9 @@ class Explainer(Stage):
         return other
 
     def process(self, item: Batch, run: Run) -> Explanation:
-        return self.explain(item, run.model)
+        if item.asked is None:
+            return self.explain(item, run.model)
+        return item.asked.answered(self.name, lambda questions: self.explain_each(item, run.model, questions))
 
 
 class Postprocessor(Stage):
@@ -233,6 +235,10 @@ class Store(Stage):
     @abstractmethod
     def release(self) -> None:
         """Let go of the output, however the run ended."""
+
+    def begun(self, output: Path) -> bool:
+        """Whether a run left anything at an output to go on with; asked before it is claimed."""
+        return output.exists()
 
     def extended(self, layout: Layout, slide: Slide) -> Layout:
         """The layout with what the store wants beside maps and labels.

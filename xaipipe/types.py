@@ -18,6 +18,7 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xaipipe.asked import Asked
     from xaipipe.display import Picture
 
 
@@ -133,6 +134,8 @@ class Batch:
     """[N, C, H, W], preprocessed, on the run's device."""
     valid: Tensor
     """bool[N, H, W]: False where a tile reaches beyond the slide."""
+    asked: Asked | None = field(default=None, repr=False)
+    """Which question this is, where a run asks several of the same pixels; None where it asks one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,8 @@ class FullGrad(Explainer):
                 "is not described; xaipipe.propagation.register makes it known"
             )
 
-        doubt(f"{self.name}: a gap to the score", batch, (gap.abs() - bound).tolist(), text)
+        excess = (gap.abs() - bound).tolist()
+        doubt(f"{self.name}: a gap to the score", batch, excess, text, selection.targets)
 
 
 def _of_question(arrived: Sequence[Arrived], k: int) -> list[Arrived]:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from xaipipe import Batch, Explanation, FittedExplainer, Model
+from xaipipe import Batch, Explanation, FittedExplainer, Model, Question
 from xaipipe_cam.layer_maps import LayerMaps, LayerReader, explanation, require_one_layer
 
 
@@ -62,17 +62,28 @@ class SummedWeightsExplainer(WeightedExplainer, FittedExplainer):
         return self.fit(self.sums(maps), maps.cells)
 
     def survey(self, batch: Batch, model: Model) -> Tensor:
-        return self.sums(self._of_question(batch, model))
+        return self.survey_each(batch, model, [self.params.question])[0]
+
+    def survey_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Tensor]:
+        return [self.sums(maps) for maps in self._of_layer(batch, model, questions)]
 
     def explain_fitted(self, batch: Batch, model: Model, fitted: Tensor) -> Explanation:
-        maps = self._of_question(batch, model, gradient=False)
-        return explanation([maps], [self.weighted(fitted, maps.activation)])
+        return self.explain_fitted_each(batch, model, [self.params.question], [fitted])[0]
+
+    def explain_fitted_each(
+        self, batch: Batch, model: Model, questions: Sequence[Question], fitted: Sequence[Tensor]
+    ) -> list[Explanation]:
+        each = self._of_layer(batch, model, questions, gradient=False)
+        pairs = zip(each, fitted, strict=True)
+        return [explanation([maps], [self.weighted(weights, maps.activation)]) for maps, weights in pairs]
 
     def require_exact(self) -> None:
         require_one_layer(self)
 
-    def _of_question(self, batch: Batch, model: Model, gradient: bool = True) -> LayerMaps:
-        return self.layer_maps(batch, model, [self.params.question], gradient)[0][0]
+    def _of_layer(
+        self, batch: Batch, model: Model, questions: Sequence[Question], gradient: bool = True
+    ) -> list[LayerMaps]:
+        return self.layer_maps(batch, model, questions, gradient)[0]
 
 
 class SlopeSumExplainer(SummedWeightsExplainer):

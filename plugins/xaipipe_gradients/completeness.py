@@ -45,4 +45,5 @@ class Completeness:
                 f"{float(self.difference[image]):.4g}: a gap of {float(self.gap[image]):.2g}; {remedy}"
             )
 
-        doubt(f"{method}: a gap to the difference", batch, (self.gap.abs() - self.bound).tolist(), text)
+        excess = (self.gap.abs() - self.bound).tolist()
+        doubt(f"{method}: a gap to the difference", batch, excess, text, selection.targets)

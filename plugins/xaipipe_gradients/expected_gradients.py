@@ -103,7 +103,8 @@ class ExpectedGradients(PointsExplainer):
                 f"{float(bound[image]):.2g} at most; take more than {self.params.samples} samples"
             )
 
-        doubt(f"{self.name}: a gap to the difference", batch, (gap.abs() - bound).tolist(), text)
+        excess = (gap.abs() - bound).tolist()
+        doubt(f"{self.name}: a gap to the difference", batch, excess, text, selection.targets)
 
 
 class _Drawn:

@@ -100,7 +100,8 @@ class ExplanationVectors(PointsExplainer):
                 f"{'larger' if same else 'smaller'} than {self.params.sigma:g}"
             )
 
-        doubt(f"{self.name}: one answer", batch, (labels.amin(dim=1) == labels.amax(dim=1)).double().tolist(), text)
+        excess = (labels.amin(dim=1) == labels.amax(dim=1)).double().tolist()
+        doubt(f"{self.name}: one answer", batch, excess, text, selection.targets)
 
     def _said(self, selection: Selection) -> Tensor:
         """What the model says of each image, as a label."""

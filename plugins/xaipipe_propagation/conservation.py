@@ -100,7 +100,8 @@ def warn_of_losses(method: str, batch: Batch, pulled: Pulled, again: Callable[[]
             f"  next: do not rely on this map; give the operator a rule that conserves (xaipipe.propagation.register)"
         )
 
-    doubt(f"{method}: relevance is lost", batch, (missing.double() - bound).tolist(), text)
+    excess = (missing.double() - bound).tolist()
+    doubt(f"{method}: relevance is lost", batch, excess, text, pulled.selection.targets)
 
 
 def _place(worst: Absorbed, watched: Pulled) -> str:

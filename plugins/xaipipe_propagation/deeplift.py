@@ -82,11 +82,17 @@ class DeepLift(ComparingExplainer):
             yield one.expand_as(batch.pixels)
 
     def compared(self, batch: Batch, model: Model, others: Iterable[Other]) -> Explanation:
-        difference = Difference(batch)
-        comparison = self._comparison(batch.pixels, model, [self.params.question], 1)
+        return self.compared_each(batch, model, others, [self.params.question])[0]
+
+    def compared_each(
+        self, batch: Batch, model: Model, others: Iterable[Other], questions: Sequence[Question]
+    ) -> list[Explanation]:
+        found = [Difference(batch) for _ in questions]
+        comparison = self._comparison(batch.pixels, model, questions, 1)
         for references, as_met in others:
-            difference.add(comparison.against(references, as_met)[0], references)
-        return difference.of_share(self._said(), comparison.by_gradient)
+            for difference, compared in zip(found, comparison.against(references, as_met), strict=True):
+                difference.add(compared, references)
+        return [difference.of_share(self._said(), comparison.by_gradient) for difference in found]
 
     def explain(self, batch: Batch, model: Model) -> Explanation:
         return self.explain_each(batch, model, [self.params.question])[0]

@@ -94,4 +94,5 @@ class Difference:
                 f"missing; {blame(image)}"
             )
 
-        doubt("deeplift: a gap to the difference", self._batch, (gaps.abs() - bounds).tolist(), text)
+        excess = (gaps.abs() - bounds).tolist()
+        doubt("deeplift: a gap to the difference", self._batch, excess, text, explanation.targets)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,10 +13,10 @@ from xaipipe.cli.execute import execute_and_tell
 from xaipipe.cli.run import MaxBadTiles
 from xaipipe.cli.session import Session, session_of
 from xaipipe.config import with_settings
-from xaipipe_store.ledger import Ledger, ledger_path
+from xaipipe_store.ledger import Ledger, ledger_path, results_in
 from xaipipe_store.verify import Damage, all_damage
 
-Result = Annotated[Path, typer.Argument(help="A result.")]
+Result = Annotated[Path, typer.Argument(help="A result, or a folder of those of several targets.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Let a model that is code run.")]
 Repair = Annotated[bool, typer.Option("--repair", help="Put damaged files back; damaged regions are computed again.")]
 
@@ -38,7 +39,7 @@ def verify(
 ) -> None:
     """Compare every byte of a result with what was committed."""
     session = session_of(context)
-    damage = _damage(output)
+    damage = [one for result in _results(output) for one in _damage(output, result)]
     if session.json and not repair:
         session.emit({"output": str(output), "damage": [{"path": d.path, "reason": d.reason} for d in damage]})
     elif not session.json:
@@ -53,15 +54,32 @@ def verify(
     _resume(session, output, trust)
 
 
-def _damage(output: Path) -> list[Damage]:
-    ledger = _ledger(output)
+def _damage(output: Path, result: Path) -> list[Damage]:
+    """Of a result; of one of several, under its name."""
+    ledger = _ledger(result)
     try:
-        return all_damage(output, ledger)
+        found = all_damage(result, ledger)
     finally:
         ledger.close()
+    return found if result == output else [Damage(f"{result.name}/{one.path}", one.reason) for one in found]
+
+
+def _results(output: Path) -> list[Path]:
+    """The result itself, or those in a folder of several targets."""
+    return [output] if ledger_path(output).is_file() else results_in(output) or [output]
 
 
 def _resume(session: Session, output: Path, trust: bool, max_bad_tiles: int | None = None) -> None:
+    results = _results(output)
+    recipe = _recipe(output) if results == [output] else _recipe_of_several(output, results)
+    limit = [] if max_bad_tiles is None else [f"run.max_bad_tiles={max_bad_tiles}"]
+    tables = with_settings(recipe["tables"], limit)
+    pipeline = Pipeline(tables, registry=session.registry, base=Path(recipe["base"]), trust=trust)
+    with pipeline.claimed(output, resume=True):
+        execute_and_tell(session, pipeline, pipeline.prepare(recipe["slide"]), resume=True)
+
+
+def _recipe(output: Path) -> dict[str, Any]:
     ledger = _ledger(output)
     begun, recipe = ledger.fact("identity"), ledger.fact("recipe")
     ledger.close()
@@ -73,11 +91,31 @@ def _resume(session: Session, output: Path, trust: bool, max_bad_tiles: int | No
             where=output,
             hint="make the same Pipeline again and call its run(…, resume=True)",
         )
-    limit = [] if max_bad_tiles is None else [f"run.max_bad_tiles={max_bad_tiles}"]
-    tables = with_settings(recipe["tables"], limit)
-    pipeline = Pipeline(tables, registry=session.registry, base=Path(recipe["base"]), trust=trust)
-    with pipeline.claimed(output, resume=True):
-        execute_and_tell(session, pipeline, pipeline.prepare(recipe["slide"]), resume=True)
+    found: dict[str, Any] = recipe
+    return found
+
+
+def _recipe_of_several(output: Path, results: Sequence[Path]) -> dict[str, Any]:
+    """Of the run that asked all targets; a result that it had not begun to write has none yet."""
+    recipes = [_recipe(result) for result in results if _has_begun(result)] or [_recipe(results[0])]
+    targets = recipes[0].get("targets")
+    if targets is None or any(recipe.get("targets") != targets for recipe in recipes):
+        raise UsageError(
+            "the results in this folder are not those of one run",
+            got=", ".join(result.name for result in results),
+            where=output,
+            hint=f"go on with each by itself: xaipipe resume {results[0]}",
+        )
+    tables = recipes[0]["tables"]
+    return {**recipes[0], "tables": {**tables, "explain": {**tables["explain"], "target": targets}}}
+
+
+def _has_begun(result: Path) -> bool:
+    ledger = _ledger(result)
+    try:
+        return ledger.fact("identity") is not None
+    finally:
+        ledger.close()
 
 
 def _ledger(output: Path) -> Ledger:

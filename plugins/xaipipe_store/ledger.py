@@ -26,8 +26,16 @@ CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, content BLOB NOT NULL);
 """
 
 
+_SUFFIX = ".ledger"
+
+
 def ledger_path(output: Path) -> Path:
-    return output.with_name(output.name + ".ledger")
+    return output.with_name(output.name + _SUFFIX)
+
+
+def results_in(folder: Path) -> list[Path]:
+    """The results whose ledgers lie in a folder."""
+    return [path.with_name(path.name.removesuffix(_SUFFIX)) for path in sorted(folder.glob(f"*{_SUFFIX}"))]
 
 
 class Ledger:

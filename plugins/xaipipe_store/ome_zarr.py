@@ -63,6 +63,9 @@ class OmeZarr(Store):
         with storage_errors(output):
             self._held = OutputLock(output)
 
+    def begun(self, output: Path) -> bool:
+        return ledger_path(output).is_file()
+
     def release(self) -> None:
         ledger, held = self._ledger, self._held
         self._ledger = self._held = None

@@ -155,9 +155,9 @@ def test_a_table_of_the_wrong_kind_is_said(registry: Registry, tables: dict[str,
 
 
 @pytest.mark.parametrize("targets", [[1, 2], ["tumour"], []])
-def test_a_run_makes_one_map_for_one_target(registry: Registry, targets: list[Any]) -> None:
+def test_settings_make_one_map_for_one_target(registry: Registry, targets: list[Any]) -> None:
     text = said(registry, {"explain": {"method": "saliency", "target": targets}})
-    assert "expected: one target, since a map has one; xaipipe.explain (from Python) takes a list" in text
+    assert "expected: one target, since a map has one; runs and xaipipe.explain (from Python) take a list" in text
     assert "where: [explain] method 'saliency'" in text
 
 

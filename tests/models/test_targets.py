@@ -30,7 +30,7 @@ def test_what_names_no_output_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [[1], [1, 2], (1, "dog")])
 def test_several_targets_are_refused_with_the_way_to_ask_them(value: Any) -> None:
-    with pytest.raises(ValidationError, match=r"one target, since a map has one; xaipipe\.explain .* takes a list"):
+    with pytest.raises(ValidationError, match=r"since a map has one; runs and xaipipe\.explain .* take a list"):
         TypeAdapter(Target).validate_python(value)
     with pytest.raises(UsageError, match="one target, since a map has one"):
         Question([1, 2])  # type: ignore[arg-type]

@@ -336,6 +336,11 @@ class SquaresEveryShare(Summed):
         return explanation.replace(values=explanation.values.square())
 
 
+class AnswersSharesInReverse(Summed):
+    def contributions_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        return super().contributions_each(batch, model, questions)[::-1]
+
+
 class Compared(ComparingExplainer):
     """The gradient at the darker image, times the difference to it."""
 
@@ -353,6 +358,13 @@ class Compared(ComparingExplainer):
 class MeetsOthersAsTheImage(Compared):
     def compared(self, batch: Batch, model: Model, others: Iterable[Other]) -> Explanation:
         return super().compared(batch, model, [other._replace(model=model) for other in others])
+
+
+class ComparesForTheFirst(Compared):
+    def compared_each(
+        self, batch: Batch, model: Model, others: Iterable[Other], questions: Sequence[Question]
+    ) -> list[Explanation]:
+        return [self.asking(questions[0]).compared(batch, model, others)] * len(questions)
 
 
 class Fitted(FittedExplainer):
@@ -379,6 +391,18 @@ class Fitted(FittedExplainer):
 class ForgetsHowManyCells(Fitted):
     def fit(self, sums: Tensor, cells: int) -> Tensor:
         return sums
+
+
+class SurveysForTheFirst(Fitted):
+    def survey_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Tensor]:
+        return [self.asking(questions[0]).survey(batch, model)] * len(questions)
+
+
+class WeighsByTheFirst(Fitted):
+    def explain_fitted_each(
+        self, batch: Batch, model: Model, questions: Sequence[Question], fitted: Sequence[Tensor]
+    ) -> list[Explanation]:
+        return super().explain_fitted_each(batch, model, questions, [fitted[0]] * len(questions))
 
 
 class FitsEveryShareAnew(Fitted):
@@ -415,6 +439,10 @@ CASES = [
     (MeetsOthersAsTheImage, "test_comparisons_of_shares_add_up_to_the_whole_images_map"),
     (ForgetsHowManyCells, "test_weights_from_the_sums_of_shares_are_the_whole_images"),
     (FitsEveryShareAnew, "test_weights_from_the_sums_of_shares_are_the_whole_images"),
+    (AnswersSharesInReverse, "test_shares_answer_several_questions_as_one_by_one"),
+    (ComparesForTheFirst, "test_shares_answer_several_questions_as_one_by_one"),
+    (SurveysForTheFirst, "test_shares_answer_several_questions_as_one_by_one"),
+    (WeighsByTheFirst, "test_shares_answer_several_questions_as_one_by_one"),
     (NamedForPeople, "test_name_and_kind_are_usable_on_a_command_line"),
     (Undocumented, "test_docstring_says_what_it_shows_and_when_it_misleads"),
     (Undescribed, "test_every_parameter_has_a_description"),
@@ -487,7 +515,7 @@ def test_broken_method_is_caught(broken: type[Explainer], check: str, run_check:
 @pytest.mark.parametrize("check", sorted({check for _, check in CASES}))
 def test_honest_method_passes(check: str, run_check: Any) -> None:
     chosen = {"seed": Sampled, "standard_error": Averaged, "contributions_of_shares": Summed, "sums_of_shares": Fitted}
-    chosen |= {"comparisons_of_shares": Compared, "cells_of_a_share": Cellwise}
+    chosen |= {"comparisons_of_shares": Compared, "cells_of_a_share": Cellwise, "shares_answer": Compared}
     run_check(contract_of(next((method for part, method in chosen.items() if part in check), Honest)), check)
 
 
@@ -512,6 +540,7 @@ class Undeclared(ExplainerContract):
         "test_comparisons_of_shares_add_up_to_the_whole_images_map",
         "test_weights_from_the_sums_of_shares_are_the_whole_images",
         "test_cells_of_a_share_are_the_whole_images",
+        "test_shares_answer_several_questions_as_one_by_one",
     ],
 )
 def test_what_is_not_declared_is_skipped_and_says_so(check: str, run_check: Any) -> None:

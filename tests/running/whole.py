@@ -61,11 +61,11 @@ class Counting(nn.Module):
     def __init__(self, net: nn.Module, die_at: int | None = None) -> None:
         super().__init__()
         self.net = net
-        self.calls, self._die_at = 0, die_at
+        self.calls, self.die_at = 0, die_at
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.calls += 1
-        if self.calls == self._die_at:
+        if self.calls == self.die_at:
             raise KeyboardInterrupt
         return self.net(x)
 

@@ -18,7 +18,7 @@ from xaipipe.cli.model_flags import with_model
 from xaipipe.cli.outputs import check_output
 from xaipipe.cli.session import Session, session_of
 from xaipipe.cli.shown import Rows, Shown, facts_of, write
-from xaipipe.cli.targets import named_targets
+from xaipipe.cli.targets import as_text, named_targets
 from xaipipe.config import Config, build_config, read_toml, with_settings
 from xaipipe.errors import UsageError
 from xaipipe.models.model import Model
@@ -144,7 +144,10 @@ def _tables(config: Path | None, settings: list[str] | None, method: str | None)
     tables = with_settings(tables, settings or [])
     if not isinstance(tables.get("explain", {}), dict):
         raise UsageError("'explain' is a table", got=type(tables["explain"]).__name__, expected="[explain]")
-    tables.setdefault("explain", {}).setdefault("method", "gradcam")
+    explain = tables.setdefault("explain", {})
+    explain.setdefault("method", "gradcam")
+    if "target" in explain:
+        explain["target"] = as_text(explain["target"])
     return tables
 
 

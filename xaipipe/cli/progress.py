@@ -19,7 +19,8 @@ _NAME = "cli-progress"
 class ProgressHook:
     """Advances a bar by the tiles of each batch, and a second one by committed regions.
 
-    Tiles count when they are explained; in an exact run, most of whose passes explain nothing yet, when they are read.
+    Tiles count when they are explained, for each target; in an exact run, most of whose passes explain nothing yet,
+    when they are read.
     """
 
     def __init__(self, progress: Progress, tiles: TaskID, shards: TaskID) -> None:
@@ -46,12 +47,13 @@ def progress_of(session: Session, run: Run) -> Iterator[None]:
             session.err.print(line, markup=False)
     quiet = session.json or not session.err.is_terminal
     with Progress(*columns, console=session.err, disable=quiet) as progress:
-        layout = run.plan.layout
+        layout, targets = run.plan.layout, run.plan.targets
         shards = sum(1 for spec in (*layout.arrays, *layout.derived) for _ in spec.regions())
+        times = run.plan.passes if run.plan.passes > 1 else targets
         hook = ProgressHook(
             progress,
-            progress.add_task("explaining tiles", total=run.plan.tiles * run.plan.passes),
-            progress.add_task("writing shards", total=shards),
+            progress.add_task("explaining tiles", total=run.plan.tiles * times),
+            progress.add_task("writing shards", total=shards * targets),
         )
         session.registry.hooks.register(hook, name=_NAME)
         try:

@@ -45,6 +45,7 @@ def plan_facts(run: Run) -> dict[str, Any]:
         "estimated_seconds": round(plan.seconds, 1),
         "sampled_tiles": plan.sampled,
         "doubts_of_sample": list(run.doubts),
+        **({"targets": _targets(run)} if run.name is not None else {}),
     }
 
 
@@ -60,6 +61,7 @@ def print_plan(console: Console, run: Run) -> None:
         ("slide", f"{slide.name}, level {plan.tiling.level}{at}, {plan.tiling.height} × {plan.tiling.width} px"),
         *(("note", note) for note in slide.notes),
         ("stages", " → ".join(["load", *stages, "store"])),
+        *([("targets", _named(_targets(run)))] if run.name is not None else []),
         ("mode", MODES[config.run.mode]),
         ("tiles", f"{plan.tiles} of {plan.tiling.core} px{halo}; {plan.skipped} background skipped ({skipped})"),
         *_found(plan.findings),
@@ -77,6 +79,16 @@ def print_plan(console: Console, run: Run) -> None:
         said = "may be background, which an unreadable picture of the slide hides; they are explained"
         rows.insert(4, ("unjudged", f"{plan.unjudged} tiles {said}"))
     print_rows(console, rows)
+
+
+def _targets(run: Run) -> dict[str, Any]:
+    """By the names of their results."""
+    asked = {str(one.name): one.config.explainer.params.target for one in run.every}
+    return {name: target if isinstance(target, int) else str(target) for name, target in asked.items()}
+
+
+def _named(targets: Mapping[str, Any]) -> str:
+    return ", ".join(name if name == str(target) else f"{name} = {target}" for name, target in targets.items())
 
 
 def _mpp(run: Run) -> float | None:
@@ -110,6 +122,7 @@ def summary_facts(summary: Summary) -> dict[str, Any]:
         "redone": [f"{one.array}, {one.region}: {one.reason}" for one in summary.redone],
         "findings": summary.findings,
         "diagnostics": summary.diagnostics.facts if summary.diagnostics else None,
+        **({"targets": {name: summary_facts(one) for name, one in summary.targets.items()}} if summary.targets else {}),
     }
 
 
@@ -119,6 +132,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         ("done", f"{summary.tiles} tiles in {summary.regions} regions, {human_seconds(summary.seconds)} ({stages})"),
         *_found(summary.findings),
         *_said(summary.diagnostics),
+        *(row for name, one in summary.targets.items() for row in [("target", name), *_of_target(one)]),
         *(("note", note) for note in summary.notes),
         ("written", f"{summary.output}, {human_bytes(summary.bytes_written)} of maps and labels"),
     ]
@@ -127,12 +141,17 @@ def print_summary(console: Console, summary: Summary) -> None:
     print_rows(console, rows)
 
 
+def _of_target(summary: Summary) -> list[tuple[str, str]]:
+    return [*_found(summary.findings), *_said(summary.diagnostics), ("written", str(summary.output))]
+
+
 def _holes(summary: Summary) -> str:
     """How much could not be read, why mostly, and what to do."""
     reasons = Counter(one.reason for one in summary.unreadable)
     most, count = reasons.most_common(1)[0]
     others = f", and {len(reasons) - 1} other reasons" if len(reasons) > 1 else ""
-    listed = f"{summary.output}/unreadable.csv lists them, `xaipipe resume` tries them again"
+    place = next(iter(summary.targets.values()), summary).output
+    listed = f"{place}/unreadable.csv lists them, `xaipipe resume` tries them again"
     pieces = sum(one.array.startswith("image") for one in summary.unreadable)
     image = f" and pieces of the image: {pieces}" if pieces else ""
     return f"tiles: {len(summary.unreadable) - pieces}{image}; {most} ({count}){others}; {listed}"

@@ -11,6 +11,7 @@ import typer
 from xaipipe.cli.execute import execute_and_tell
 from xaipipe.cli.report import plan_facts, print_plan, print_rows
 from xaipipe.cli.session import session_of
+from xaipipe.cli.targets import as_setting
 from xaipipe.errors import UsageError
 from xaipipe.pipeline import Pipeline
 
@@ -28,8 +29,14 @@ def run(
     context: typer.Context,
     slide: Annotated[str, typer.Argument(help="A slide or an image: a file, an OME-Zarr, a URL of one.")],
     config: Annotated[Path, typer.Option(help="TOML file with the stages.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The OME-Zarr to write.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The OME-Zarr to write; of several targets, a folder of them.")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="What is explained, in place of the file's; several with commas: truth=12,predicted"),
+    ] = None,
     max_bad_tiles: MaxBadTiles = None,
     mpp: Annotated[
         float | None, typer.Option(help="µm per level-0 pixel, where the file does not say; --set load.mpp=…")
@@ -41,6 +48,7 @@ def run(
     """Explain a slide into an OME-Zarr, by the stages of a configuration."""
     session = session_of(context)
     given = list(settings or [])
+    given += [] if target is None else [f"explain.target={as_setting(target)}"]
     given += [] if mpp is None else [f"load.mpp={mpp}"]
     given += [] if max_bad_tiles is None else [f"run.max_bad_tiles={max_bad_tiles}"]
     pipeline = Pipeline.from_toml(config, given, registry=session.registry, trust=trust)

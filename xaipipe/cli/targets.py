@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,35 @@ def named_targets(asked: Any, labels: Sequence[str]) -> list[NamedTarget]:
     if not parts or not all(parts):
         raise UsageError("a target is missing", got=asked, expected="targets with commas between them")
     return [_named(part, labels) for part in parts]
+
+
+def as_text(target: Any) -> Any:
+    """What a file asks, as it is written on a command line where it is a list, or a table of names and targets."""
+    if isinstance(target, Mapping):
+        target = [f"{name}={one}" for name, one in target.items()]
+    if not isinstance(target, list):
+        return target
+    return f"[{', '.join(_quoted(str(one)) for one in target)}]"
+
+
+def as_setting(text: str) -> str:
+    """What is asked of a run, as its settings want it: one target, a list, or a table of names and targets.
+
+    The model's labels are not known yet: where they hold commas or equals signs, the text is a TOML list or table.
+    """
+    if text.strip()[:1] in ("[", "{") and not isinstance(toml_value(text.strip()), str):
+        return text.strip()
+    asked = named_targets(text, ())
+    if len(asked) == 1 and "=" not in text:
+        return _quoted(text.strip())
+    if all("=" not in part for part in text.split(",")):
+        return f"[{', '.join(_quoted(one.target) for one in asked)}]"
+    return f"{{{', '.join(f'{_quoted(one.name or one.target)} = {_quoted(one.target)}' for one in asked)}}}"
+
+
+def _quoted(text: str) -> str:
+    """A text in TOML; an index is a number."""
+    return str(int(text)) if text.isascii() and text.isdecimal() else json.dumps(text, ensure_ascii=False)
 
 
 def _divided(text: str, labels: Sequence[str]) -> Iterator[str]:

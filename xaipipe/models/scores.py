@@ -20,7 +20,7 @@ def select(outputs: Tensor, question: Question, labels: Sequence[str] = (), sour
     if question.target == "norm" and "norm" not in labels:
         return _by_call(outputs, question, _norm, "norm")
     if callable(question.target):
-        return _by_call(outputs, question, question.target, _name(question.target))
+        return _by_call(outputs, question, question.target, name_of_callable(question.target))
     if outputs.ndim not in (1, 2, 4):
         raise InputError(
             "the model's output has the wrong shape",
@@ -160,7 +160,8 @@ def _norm(outputs: Tensor) -> Tensor:
     return norm
 
 
-def _name(target: Callable[[Tensor], Tensor]) -> str:
+def name_of_callable(target: Callable[[Tensor], Tensor]) -> str:
+    """What a target that is a callable is called."""
     if isinstance(target, Similarity):
         return "similarity"
     return str(getattr(target, "__name__", "callable"))
@@ -169,7 +170,7 @@ def _name(target: Callable[[Tensor], Tensor]) -> str:
 def _unknown(target: str, labels: Sequence[str]) -> UsageError:
     parts = [part.strip(" '\"") for part in target.strip("[] ").split(",")]
     if len(parts) > 1 and all(part.isdecimal() or part in (*labels, "predicted") for part in parts):
-        hint = "`xaipipe explain` makes a map for each of several, and so does xaipipe.explain of a list"
+        hint = "`xaipipe explain` makes a map for each of several; so do a run, and xaipipe.explain of a list"
         return UsageError("one target makes one map", got=target, expected="one class or label", hint=hint)
     hint = did_you_mean(target, ["predicted", *labels]) if labels else "give a class index instead"
     return UsageError(f"unknown target '{target}'", expected="a label of the model", hint=hint)

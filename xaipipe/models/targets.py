@@ -20,7 +20,9 @@ ScoreAs = Literal["logit", "probability"]
 
 def _parse_target(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        raise ValueError("one target, since a map has one; xaipipe.explain (from Python) takes a list of targets")
+        raise ValueError(
+            "one target, since a map has one; runs and xaipipe.explain (from Python) take a list of targets"
+        )
     if isinstance(value, bool) or not (isinstance(value, Integral | str) or callable(value)):
         raise ValueError("a class index, a label, 'predicted', 'norm', or a callable from outputs to scores")
     if isinstance(value, Integral):  # numpy's integers too

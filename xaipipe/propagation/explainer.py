@@ -70,6 +70,9 @@ class BackwardExplainer(SummedExplainer, RuledExplainer):
     def contributions(self, batch: Batch, model: Model) -> Explanation:
         return self._contributed(batch, model, (self.params.question,))[0]
 
+    def contributions_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        return self._contributed(batch, model, questions)
+
     def explain_each(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
         each = self._contributed(batch, model, questions)
         return [explanation.replace(values=self.summed(explanation.values)) for explanation in each]

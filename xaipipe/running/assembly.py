@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,15 @@ class Assembly:
         self._mark(explanation.tiles, EXPLAINED)
         self._said.extend(of_tiles(explanation))
 
-    def leave_out(self, tiles: Collection[Tile], doubts: Iterable[Doubt]) -> None:
-        """Tiles that could not be read: their cells stay NaN, and say why. Of the others, note what is doubtful."""
+    def leave_out(
+        self, tiles: Collection[Tile], doubts: Iterable[Doubt], targets: Mapping[Tile, int | str] | None = None
+    ) -> None:
+        """Tiles that could not be read: their cells stay NaN, and say why. Of the others, note what is doubtful.
+
+        `targets` says what was explained of each tile, where doubts of maps for other targets may be among them.
+        """
         self._mark(tiles, UNREADABLE)
-        self._said.append(of_doubts(doubts, tiles))
+        self._said.append(of_doubts(doubts, tiles, targets))
 
     @property
     def said(self) -> Diagnostics:

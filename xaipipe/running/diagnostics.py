@@ -148,17 +148,27 @@ def of_tiles(explanation: Explanation) -> Iterator[Diagnostics]:
         yield Diagnostics(1, numbers, {name: _added(every) for name, every in texts.items()}, ())
 
 
-def of_doubts(doubts: Iterable[Doubt], lost: Collection[Tile]) -> Diagnostics:
-    """Doubts of the tiles that were not lost; a tile that is doubted more than once in one way counts once."""
+def of_doubts(
+    doubts: Iterable[Doubt], lost: Collection[Tile], targets: Mapping[Tile, int | str] | None = None
+) -> Diagnostics:
+    """Doubts of the tiles that were not lost; a tile that is doubted more than once in one way counts once.
+
+    `targets` says what was explained of each tile: doubts of maps for others, made with them, are left out.
+    """
     found: list[Doubtful] = []
     by_kind = _by_name((doubt.kind, (doubt, image)) for doubt in doubts for image in doubt.images)
     for kind, every in by_kind.items():
-        real = [(doubt, image) for doubt, image in every if doubt.tiles[image] not in lost]
+        about = [(doubt, image) for doubt, image in every if doubt.tiles[image] not in lost]
+        real = [(doubt, image) for doubt, image in about if targets is None or _is_of(doubt, image, targets)]
         if real:
             doubt, image = max(real, key=lambda one: one[0].excess[one[1]])
             count, tile = len({doubt.tiles[image] for doubt, image in real}), doubt.tiles[image]
             found.append(Doubtful(kind, count, doubt.excess[image], tile.y, tile.x, doubt.text(image)))
     return Diagnostics(0, {}, {}, tuple(found))
+
+
+def _is_of(doubt: Doubt, image: int, targets: Mapping[Tile, int | str]) -> bool:
+    return doubt.targets is None or doubt.targets[image] == targets.get(doubt.tiles[image])
 
 
 def keep(store: Store, region: Region, said: Diagnostics) -> None:

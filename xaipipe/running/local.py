@@ -30,19 +30,22 @@ class LocalExecutor:
     @hookimpl(trylast=True)
     def run_pipeline(self, run: Run) -> bool:
         return_large_buffers()
-        keep_selection(run)
-        keep_batch(run)
-        if run.config.store.unreadable():
-            distrust_derived(run)
+        for one in run.every:
+            keep_selection(one)
+            keep_batch(one)
+            if one.config.store.unreadable():
+                distrust_derived(one)
         copy_images(run)
-        keep_masks(run)
+        for one in run.every:
+            keep_masks(one)
         if run.plan.network is None:
             explain_regions(run)
         else:
             explain_exactly(run, run.plan.network)
-        if run.config.postprocessors or run.config.segmenters:
-            derive_regions(run)
-        derive_arrays(run)
+        for one in run.every:
+            if one.config.postprocessors or one.config.segmenters:
+                derive_regions(one)
+            derive_arrays(one)
         return True
 
     @hookimpl(trylast=True)
@@ -58,17 +61,19 @@ def keep_batch(run: Run) -> None:
 
 
 def copy_images(run: Run) -> None:
-    """The slide's own levels, where the store wants them."""
+    """The slide's own levels, where the store wants them; each region is read once for all targets."""
     slide = run.plan.tiling.slide.original
     specs = [spec for spec in run.plan.layout.arrays if spec.role == "image"]
     work = ((level, spec, region) for level, spec in enumerate(specs) for region in spec.regions())
 
     def copy(level: int, spec: ArraySpec, region: Region) -> tuple[Unreadable, ...]:
-        if not needed(run, spec.name, region):
+        runs = [one for one in run.every if needed(one, spec.name, region)]
+        if not runs:
             return ()
         pixels, holes = read_patched(slide, level, region.y, region.x, region.h, region.w)
         parts = tuple(Unreadable(spec.name, region, **asdict(hole)) for hole in holes)
-        commit_noting(run, region, {spec.name: np.moveaxis(pixels, 2, 0)}, parts)
+        for one in runs:
+            commit_noting(one, region, {spec.name: np.moveaxis(pixels, 2, 0)}, parts)
         return parts
 
     with reading(run, "copy") as copiers:

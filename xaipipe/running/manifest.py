@@ -34,10 +34,15 @@ class PlanRecord:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
 
-def record_of(run: Run) -> PlanRecord:
-    """The record of a prepared run."""
+def record_of(run: Run, targets: Mapping[str, Any] | None = None) -> PlanRecord:
+    """The record of a prepared run; `targets` are all that were asked with its own, by the names of their results.
+
+    They are not part of its identity: a result is the same, whatever else was asked.
+    """
     slide, config = run.plan.tiling.slide, run.config
     recipe = {"tables": config.tables, "base": str(config.base), "slide": slide.location}
+    if targets is not None and _plain(targets) == targets:
+        recipe["targets"] = targets
     named = slide.location is not None and config.model is not None and _plain(config.tables) == config.tables
     return PlanRecord(identity_of(run), _plain(recipe) if named else None)
 

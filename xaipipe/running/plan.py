@@ -69,6 +69,8 @@ class Plan:
     layer: str | None
     network: Network | None = None
     """In an exact run: what is known of the network on the whole image."""
+    targets: int = 1
+    """How many are explained together, each into a result of its own."""
 
     @property
     def tiles(self) -> int:
@@ -85,8 +87,8 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        """Of all arrays, before compression."""
-        return sum(
+        """Of all arrays of all targets, before compression."""
+        return self.targets * sum(
             len(array.channels) * array.height * array.width * np.dtype(array.dtype).itemsize
             for array in (*self.layout.arrays, *self.layout.derived)
         )

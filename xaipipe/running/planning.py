@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,18 +28,25 @@ from xaipipe.running.probing import Probe, memory_of, probed, timed
 from xaipipe.running.run import Run
 from xaipipe.running.sample import readable_sample
 from xaipipe.running.tiling import Lattice, Tiling, make_lattice, make_tiling
+from xaipipe.several import require_several
 from xaipipe.slides import as_asked
 from xaipipe.types import Explanation, Grid, LabelImage, Region, Slide, Tile
 
 
-def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> Run:
-    """A run that is ready to execute; whatever is wrong with its settings or its model shows here."""
+def make_run(configs: Mapping[str | None, Config], registry: Registry, model: Model, slide: Slide) -> Run:
+    """A run that is ready to execute; whatever is wrong with its settings or its model shows here.
+
+    Of several targets each has settings, under the name of its result; their stages are alike but for what is asked.
+    """
+    (name, config), *others = configs.items()
     _require_no_pictures(config)
+    require_several(configs, model.labels)
     preprocess = required_preprocess(config, model)
     slide, level = at_resolution(as_asked(slide, config.loader.params), preprocess.mpp)
     # methods that want to know the range of a pixel ask the model, and its weights stay as they are until the end
     model = replace(model, preprocess=preprocess, weights=WeightCache())
-    run = Run(config, registry, model, preprocess)
+    run = Run(config, registry, model, preprocess, name)
+    run.also = tuple(Run(own, registry, model, preprocess, other) for other, own in others)
     seen = PatchedSlide(slide)
     fit_loader(run, seen, level)
     how = _exactly(run, slide, level) if config.run.mode == "exact" else _tile_by_tile(run, slide, level, seen)
@@ -46,7 +54,7 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
     layout = _layout(config, how.tiling, how.lattice, probe, masks)
     memory = memory_of(run, layout, how.probe, how.wanted)
     sampled, seconds = timed(run, how.sample[: memory.sizes.batch])
-    run.planned = Plan(
+    plan = Plan(
         tiling=how.tiling,
         lattice=how.lattice,
         layout=layout,
@@ -63,8 +71,12 @@ def make_run(config: Config, registry: Registry, model: Model, slide: Slide) -> 
         grid_source=str(probe.diagnostics.get("grid", "the method's own")),
         layer=probe.diagnostics.get("layer"),
         network=how.network,
+        targets=len(configs),
     )
-    _try_later_stages(run, probe)
+    for one, explanation in zip(run.every, how.probe.explanations, strict=True):
+        one.planned = plan
+        one.fitted[config.loader] = run.fitted[config.loader]
+        _try_later_stages(one, explanation)
     return run
 
 

@@ -14,6 +14,7 @@ from xaipipe.running.footprint import Footprint, available, available_on, held, 
 from xaipipe.running.in_parts import in_parts
 from xaipipe.running.layout import ArraySpec, Layout
 from xaipipe.running.run import Run
+from xaipipe.running.together import explained_for
 from xaipipe.types import Batch, Explanation, Tile
 
 _READING = 3
@@ -27,32 +28,37 @@ _DERIVING_A_CELL = 24
 class Probe:
     """One tile explained."""
 
-    explanation: Explanation
+    explanations: tuple[Explanation, ...]
+    """For each target."""
     footprint: Footprint
     waiting: int
     """Bytes of the tile while it waits."""
 
+    @property
+    def explanation(self) -> Explanation:
+        """For the first target: those for others are of the same kind."""
+        return self.explanations[0]
 
-def explained(run: Run, batch: Batch) -> Explanation:
-    """By the run's method, on the run's device."""
-    explanation: Explanation = run.stage(run.config.explainer, on_device(batch, run.model.device))
-    return explanation
+
+def explained(run: Run, batch: Batch) -> tuple[Explanation, ...]:
+    """By the run's method, on the run's device, for each target."""
+    return tuple(explained_for(run.every, on_device(batch, run.model.device)))
 
 
 def probed(run: Run, tile: Tile) -> Probe:
     """A tile explained twice: first for everything that is only done once, then for its footprint."""
     batch: Batch = run.stage(run.config.loader, (tile,))
     explained(run, batch)
-    explanation, footprint = measured(run.model.device, lambda: explained(run, batch))
-    return Probe(explanation, footprint, _READING * batch.pixels.nbytes)
+    explanations, footprint = measured(run.model.device, lambda: explained(run, batch))
+    return Probe(explanations, footprint, _READING * batch.pixels.nbytes)
 
 
 def timed(run: Run, sample: tuple[Tile, ...]) -> tuple[int, float]:
     """How many tiles of a sample fit at once, and the seconds that reading and explaining them takes."""
     started = time.perf_counter()
     batch: Batch = run.stage(run.config.loader, sample)
-    for explanation in in_parts(run, batch, lambda part: explained(run, part)):
-        return len(explanation), time.perf_counter() - started
+    for explanations in in_parts(run, batch, lambda part: explained(run, part)):
+        return len(explanations[0]), time.perf_counter() - started
     raise AssertionError("a sample holds tiles")
 
 
@@ -67,7 +73,7 @@ def memory_of(run: Run, layout: Layout, probe: Probe, wanted: int) -> Memory:
         step=probe.footprint.host,
         step_on_device=probe.footprint.device,
         waiting=probe.waiting,
-        maps=region * (COMMITS_IN_FLIGHT + 2),
+        maps=region * (COMMITS_IN_FLIGHT + 2) * len(run.every),
         deriving=_deriving(run, layout),
     )
     sizes = Sizes(batch=wanted, ahead=readers + 1, derivers=readers)

@@ -32,11 +32,16 @@ class Run:
     registry: Registry
     model: Model
     preprocess: Preprocess
+    name: str | None = None
+    """What its result is called where several targets are asked."""
     planned: Plan | None = None
     fitted: dict[Stage, Any] = field(default_factory=dict)
     """What each surveying stage learned from the whole slide."""
     explained: Mapping[str, Any] = field(default_factory=dict)
     """In an exact run: what the model says of the whole image."""
+    also: tuple[Run, ...] = ()
+    """Where several targets are asked: the runs of the others, each with its own result. They share this one's plan,
+    reading and forward passes."""
     doubts: tuple[str, ...] = ()
     """What was doubtful of the tiles that the plan was tried on."""
     resumed: bool = False
@@ -60,6 +65,11 @@ class Run:
         """There from the end of planning on; stages that are tried while planning do not need it."""
         assert self.planned is not None
         return self.planned
+
+    @property
+    def every(self) -> tuple[Run, ...]:
+        """This run and those of the other targets."""
+        return (self, *self.also)
 
     @property
     def batch(self) -> int:

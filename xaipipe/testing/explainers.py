@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, cast
 
@@ -15,9 +15,18 @@ from torch import Tensor, nn
 from xaipipe.api import explain_each_with, explain_with, installed
 from xaipipe.models.locality import trace_locality
 from xaipipe.models.model import Model
+from xaipipe.models.targets import Question
 from xaipipe.models.whole import WholeImage, pool_sums
 from xaipipe.registry import Registry
-from xaipipe.shares import CellwiseExplainer, ComparingExplainer, FittedExplainer, Other, ShareBatch, SummedExplainer
+from xaipipe.shares import (
+    CellwiseExplainer,
+    ComparingExplainer,
+    ExactExplainer,
+    FittedExplainer,
+    Other,
+    ShareBatch,
+    SummedExplainer,
+)
 from xaipipe.stages import Explainer, Stage
 from xaipipe.testing.comparing import assert_close, assert_same_bits, assert_same_facts
 from xaipipe.testing.model_state import ModelState
@@ -246,6 +255,18 @@ class ExplainerContract(StageContract):
         near = whole.shape[3] * 3 // 8
         assert_close(values[..., :near], whole[..., :near], _EXACT)
 
+    def test_shares_answer_several_questions_as_one_by_one(self) -> None:
+        explainer, net, x = self.build(), SmallCnn().double(), images(1).double()
+        if not isinstance(explainer, ExactExplainer):
+            pytest.skip("the method cannot be part of an exact run")
+        batch, questions = _whole_batch(x), [Question(2), Question("predicted", "probability")]
+        together = _answered(explainer, batch, net, questions)
+        for number, question in enumerate(questions):
+            (alone,) = _answered(explainer.asking(question), batch, net, [question])
+            assert_close(together[number].values, alone.values, _EXACT, f"values for {question.target}")
+            assert_close(together[number].scores, alone.scores, _EXACT, f"scores for {question.target}")
+            assert together[number].targets == alone.targets
+
     # -- what is left alone -----------------------------------------------------------------------
 
     def test_input_is_not_modified(self) -> None:
@@ -305,6 +326,32 @@ def _halves(net: nn.Module, x: Tensor) -> list[WholeImage]:
     halves = [[(every, slice(0, columns // 3))], [(every, slice(columns // 3, columns))]]
     totals = [sum(parts)[0] for parts in zip(*(pool_sums(model, pools, half, x) for half in halves), strict=True)]
     return [WholeImage.of_share(model, pools, totals, [rows * columns], half) for half in halves]
+
+
+_SOME_CELLS = 16
+
+
+def _answered(
+    explainer: ExactExplainer, batch: Batch, net: nn.Module, questions: Sequence[Question]
+) -> list[Explanation]:
+    """A share's answers to several questions; of one question, by the function that answers one."""
+    model, alone = _halves(net, batch.pixels)[0], len(questions) == 1
+    if isinstance(explainer, FittedExplainer):
+        if alone:
+            return [explainer.explain_fitted(batch, model, explainer.fit(explainer.survey(batch, model), _SOME_CELLS))]
+        fitted = [explainer.fit(sums, _SOME_CELLS) for sums in explainer.survey_each(batch, model, questions)]
+        return explainer.explain_fitted_each(batch, model, questions, fitted)
+    if isinstance(explainer, CellwiseExplainer):
+        return [explainer.explain(batch, model)] if alone else explainer.explain_each(batch, model, questions)
+    assert isinstance(explainer, SummedExplainer)
+    if not isinstance(explainer, ComparingExplainer):
+        one = explainer.contributions
+        return [one(batch, model)] if alone else explainer.contributions_each(batch, model, questions)
+    pixels = list(explainer.others(batch, explainer.means(batch.pixels)))
+    others = [Other(own, _halves(net, own)[0]) for own in pixels]
+    if alone:
+        return [explainer.compared(batch, model, iter(others))]
+    return explainer.compared_each(batch, model, iter(others), questions)
 
 
 def _times(factor: float) -> Callable[[Tensor], Tensor]:

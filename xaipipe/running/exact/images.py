@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,36 +47,38 @@ class Pooled:
         totals = [self.sums[start : start + len(pools)] for start in starts]
         return [WholeImage.of_share(self.run.model, pools, each, counts, shares[0].own) for each in totals]
 
-    def shared(self, shares: tuple[Share, ...], batch: Batch, fitted: Tensor | None = None) -> ShareBatch:
+    def shared(self, shares: tuple[Share, ...], batch: Batch, fitted: tuple[Tensor, ...] = ()) -> ShareBatch:
+        """`fitted` for each question."""
         model, *others = self.models(shares)
-        fitted = self.means if fitted is None else fitted
         return ShareBatch(
             tiles=batch.tiles,
             pixels=batch.pixels,
             valid=batch.valid,
             model=model,
-            fitted=fitted,
+            fitted=fitted[0] if fitted else self.means,
+            fitted_each=fitted,
             others=tuple(others),
             cells=shares[0].shown,
         )
 
-    def said(self, shares: tuple[Share, ...], batch: Batch) -> dict[str, object]:
-        """What the model says of the whole of each image, as any share of them tells."""
-        explainer = self.run.config.explainer
+    def said(
+        self, shares: tuple[Share, ...], batch: Batch, questions: Sequence[Question]
+    ) -> Iterator[dict[str, object]]:
+        """For each question, what the model says of the whole of each image, as any share of them tells."""
         model, *others = self.models(shares)
-        with torch.no_grad(), named_failures(explainer, batch):
+        with torch.no_grad(), named_failures(self.run.config.explainer, batch):
             pixels, *compared = images_of(self.run, batch, self.means)
-            chosen = model.score(pixels, explainer.params.question)
-            said: dict[str, object] = {"target": model.label(chosen.targets[0]), "score": float(chosen.scores[0])}
-            if others:
-                pairs = zip(others, compared, strict=True)
-                said["compared_with"] = [_score(other, x, chosen.settled) for other, x in pairs]
-        return said
+            every = model.ask(pixels, questions)
+            settled = [chosen.settled for chosen in every]
+            scores = [_scores(other, x, settled) for other, x in zip(others, compared, strict=True)]
+            for number, chosen in enumerate(every):
+                said = {"target": model.label(chosen.targets[0]), "score": float(chosen.scores[0])}
+                yield {**said, "compared_with": [each[number] for each in scores]} if others else said
 
 
-def _score(model: WholeImage, pixels: Tensor, question: Question) -> float:
+def _scores(model: WholeImage, pixels: Tensor, questions: Sequence[Question]) -> list[float]:
     try:
-        return float(model.score(pixels, question).scores[0])
+        return [float(chosen.scores[0]) for chosen in model.ask(pixels, questions)]
     except NotFiniteError as error:
         raise InputError(
             "the model returned NaN or infinity for an image that the slide is compared with",

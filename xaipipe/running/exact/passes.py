@@ -9,7 +9,7 @@ Sums are kept region by region, so that a resumed run does not begin anew.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -21,8 +21,9 @@ from xaipipe.models.whole import pool_sums
 from xaipipe.running.checks import named_failures
 from xaipipe.running.commits import Commits, to_explain
 from xaipipe.running.device import on_device
-from xaipipe.running.exact.canvas import Canvas, canvas_for
+from xaipipe.running.exact.canvas import Canvas, Pixels, canvas_for
 from xaipipe.running.exact.images import Pooled, images_of
+from xaipipe.running.exact.kept import Common, OneEach, Sums, key_of
 from xaipipe.running.exact.network import Network
 from xaipipe.running.exact.shares import (
     Share,
@@ -34,25 +35,28 @@ from xaipipe.running.exact.shares import (
     pooling_shares,
     surveyed_shares,
 )
-from xaipipe.running.exact.streaming import Cut, Sums, key_of, load, read_shares, sums_of_all
+from xaipipe.running.exact.streaming import Cut, load, read_shares, sums_of_all
 from xaipipe.running.in_parts import in_parts
 from xaipipe.running.layout import EXPLAINED, STATUS
 from xaipipe.running.run import Run
+from xaipipe.running.together import explained_for
 from xaipipe.shares import CellwiseExplainer, ComparingExplainer, FittedExplainer, ShareBatch, SummedExplainer
 from xaipipe.stages import Explainer
 from xaipipe.types import Batch, Region
 
 
 def explain_exactly(run: Run, network: Network) -> None:
-    """Every region's raw map, as the whole image gives it."""
-    wanted = [planned.region for planned in run.plan.regions if to_explain(run, planned.region)]
+    """Every region's raw map for every target, as the whole image gives it."""
+    every = [(planned.region, one) for planned in run.plan.regions for one in run.every]
+    wanted = [(region, one) for region, one in every if to_explain(one, region)]
     if wanted:
-        passes = _Passes(run, network)
+        passes = _Passes(run, network, tuple(dict.fromkeys(one for _, one in wanted)))
         pooled = passes.pooled(passes.means())
         passes.meet_head(pooled)
-        fitted = passes.fitted(pooled) if isinstance(run.config.explainer, FittedExplainer) else None
+        fitted = passes.fitted(pooled) if isinstance(run.config.explainer, FittedExplainer) else {}
         passes.make_maps(wanted, pooled, fitted)
-    run.explained = _said_of_whole(run)
+    for one in run.every:
+        one.explained = _said_of_whole(one)
 
 
 def _said_of_whole(run: Run) -> dict[str, Any]:
@@ -72,8 +76,12 @@ def _cut_for(explainer: Explainer) -> Callable[..., Iterator[Share]]:
 
 
 class _Passes:
-    def __init__(self, run: Run, network: Network) -> None:
-        self._run, self._network = run, network
+    """Over one slide, for the runs of some targets."""
+
+    def __init__(self, run: Run, network: Network, runs: tuple[Run, ...]) -> None:
+        self._run, self._network, self._runs = run, network, runs
+        self._stores = [one.config.store for one in runs]
+        self._questions = [one.config.explainer.params.question for one in runs]
         tiling = run.plan.tiling
         self._pixels: Cut = partial(pixel_shares, network, tiling)
         self._pooling: Cut = partial(pooling_shares, network, tiling)
@@ -91,7 +99,7 @@ class _Passes:
             with named_failures(explainer, batch):
                 return [survey(batch.pixels).double()]
 
-        (total,) = sums_of_all(self._run, self._network, "pixels", self._pixels, surveyed)
+        (total,) = sums_of_all(self._run, self._network, Common("pixels", self._stores), self._pixels, surveyed)
         tiling = self._run.plan.tiling
         return (total[None] / (tiling.height * tiling.width)).to(self._run.model.device)
 
@@ -103,17 +111,19 @@ class _Passes:
             images = images_of(run, batch, means)
             return [part for pixels in images for part in pool_sums(run.model, pools, shares[0].own, pixels)]
 
-        sums = sums_of_all(run, self._network, "pooled", self._pooling, of_batch)
+        sums = sums_of_all(run, self._network, Common("pooled", self._stores), self._pooling, of_batch)
         return Pooled(run, self._network, sums, means)
 
     def meet_head(self, pooled: Pooled) -> None:
         """See what the model says of the whole."""
         share = first_share(self._network, self._run.plan.tiling)
         batch = on_device(load(self._run, (share.tile,)), self._run.model.device)
-        self._run.config.store.remember("explained", pooled.said((share,), batch))
+        each = pooled.said((share,), batch, self._questions)
+        for store, said in zip(self._stores, each, strict=True):
+            store.remember("explained", said)
 
-    def fitted(self, pooled: Pooled) -> Tensor:
-        """What a method learns from sums over the whole image."""
+    def fitted(self, pooled: Pooled) -> dict[Run, Tensor]:
+        """What a method learns from sums over the whole image, for each target."""
         explainer = self._run.config.explainer
         assert isinstance(explainer, FittedExplainer)
         layer = self._network.layer
@@ -122,32 +132,46 @@ class _Passes:
         def surveyed(shares: tuple[Share, ...], batch: Batch) -> Sums:
             share = pooled.shared(shares, batch)
             with named_failures(explainer, batch):
-                return [explainer.survey(share, share.model).double()]
+                return [own.double() for own in explainer.survey_each(share, share.model, self._questions)]
 
-        (total,) = sums_of_all(self._run, self._network, "surveyed", self._surveying, surveyed)
+        totals = sums_of_all(self._run, self._network, OneEach("surveyed", self._stores), self._surveying, surveyed)
+        cells = layer[0].count * layer[1].count
         with named_failures(explainer, None):
             dtype, device = self._run.model.dtype, self._run.model.device
-            return explainer.fit(total[None], layer[0].count * layer[1].count).to(device, dtype)
+            return {
+                run: explainer.fit(total[None], cells).to(device, dtype)
+                for run, total in zip(self._runs, totals, strict=True)
+            }
 
-    def make_maps(self, regions: Sequence[Region], pooled: Pooled, fitted: Tensor | None) -> None:
-        raw, store = self._run.plan.layout.arrays[0].name, self._run.config.store
-        canvas: Canvas | None = None
+    def make_maps(self, wanted: Sequence[tuple[Region, Run]], pooled: Pooled, fitted: Mapping[Run, Tensor]) -> None:
+        runs: dict[Region, list[Run]] = {}
+        for region, run in wanted:
+            runs.setdefault(region, []).append(run)
+        canvases: dict[Run, Canvas] = {}
         with ThreadPoolExecutor(1, "write") as writer:
-            commits = Commits(self._run, writer)
-            for region, shares, batch, is_last in read_shares(self._run, self._network, regions, self._mapping):
-                canvas = canvas or canvas_for(self._run, region)
+            commits = {run: Commits(run, writer) for run in self._runs}
+            for region, shares, batch, is_last in read_shares(self._run, self._network, list(runs), self._mapping):
+                canvases = canvases or {run: canvas_for(run, region) for run in runs[region]}
                 if batch is not None:
-                    self._paint(canvas, shares, pooled.shared(shares, batch, fitted))
+                    own = tuple(fitted[run] for run in canvases if run in fitted)
+                    self._paint(canvases, shares, pooled.shared(shares, batch, own))
                 if is_last:
-                    values = canvas.finished()
-                    status = np.full((1, *values.shape[1:]), EXPLAINED, np.uint8)
-                    store.remember(key_of("mapped", region), float(values.sum(dtype=np.float64)))
-                    commits.submit(region, {raw: values, STATUS: status})
-                    canvas = None
-            commits.finish()
+                    for run, canvas in canvases.items():
+                        _commit(run, commits[run], region, canvas.finished())
+                    canvases = {}
+            for waiting in commits.values():
+                waiting.finish()
 
-    def _paint(self, canvas: Canvas, shares: tuple[Share, ...], batch: ShareBatch) -> None:
+    def _paint(self, canvases: Mapping[Run, Canvas], shares: tuple[Share, ...], batch: ShareBatch) -> None:
         done = 0
-        for explanation in in_parts(self._run, batch, lambda part: self._run.stage(self._run.config.explainer, part)):
-            canvas.add(shares[done : done + len(explanation)], explanation)
-            done += len(explanation)
+        for each in in_parts(self._run, batch, lambda part: explained_for(list(canvases), part)):
+            some = shares[done : done + len(each[0])]
+            for canvas, explanation in zip(canvases.values(), each, strict=True):
+                canvas.add(some, explanation)
+            done += len(some)
+
+
+def _commit(run: Run, commits: Commits, region: Region, values: Pixels) -> None:
+    status = np.full((1, *values.shape[1:]), EXPLAINED, np.uint8)
+    run.config.store.remember(key_of("mapped", region), float(values.sum(dtype=np.float64)))
+    commits.submit(region, {run.plan.layout.arrays[0].name: values, STATUS: status})

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import torch
-from torch import Tensor
-
 from xaipipe.errors import InputError
 from xaipipe.running.device import arriving
+from xaipipe.running.exact.kept import Kept, Sums
 from xaipipe.running.exact.network import Network
 from xaipipe.running.exact.shares import Share, batches, first_share
 from xaipipe.running.in_parts import in_parts
@@ -20,30 +18,27 @@ from xaipipe.types import Batch, Region, Tile
 
 Cut = Callable[[Region], Iterator[Share]]
 """How a pass divides a region."""
-Sums = list[Tensor]
-"""In float64, one for each pooling or for whatever a method surveys."""
 Read = tuple[Region, tuple[Share, ...], "Batch | None", bool]
 """Some shares of a region, their pixels, and whether they are its last; none for a region without any."""
 
 
 def sums_of_all(
-    run: Run, network: Network, name: str, cut: Cut, of_batch: Callable[[tuple[Share, ...], Batch], Sums]
+    run: Run, network: Network, kept: Kept, cut: Cut, of_batch: Callable[[tuple[Share, ...], Batch], Sums]
 ) -> Sums:
     """Sums over all regions, in their order; those that an earlier run kept are not computed again."""
-    store = run.config.store
     regions = [planned.region for planned in run.plan.regions]
-    missing = [region for region in regions if store.recall(key_of(name, region)) is None]
+    missing = [region for region in regions if kept.recall(region) is None]
     sums: Sums = []
     for region, shares, batch, is_last in read_shares(run, network, missing, cut):
         if batch is not None:
             for parts in in_parts(run, batch, partial(of_batch, shares)):
                 sums = _added(sums, [part.sum(dim=0).cpu() for part in parts])
         if is_last:
-            store.remember(key_of(name, region), [part.tolist() for part in sums])
+            kept.remember(region, sums)
             sums = []
     total: Sums = []
     for region in regions:
-        total = _added(total, [torch.tensor(part, dtype=torch.float64) for part in store.recall(key_of(name, region))])
+        total = _added(total, kept.recall(region) or [])
     return total
 
 
@@ -90,8 +85,3 @@ def _added(total: Sums, part: Sums) -> Sums:
     if not total or not part:
         return total or part
     return [a + b for a, b in zip(total, part, strict=True)]
-
-
-def key_of(name: str, region: Region) -> str:
-    """Under which the store keeps what is known of a region."""
-    return f"{name} {region.row} {region.column}"
