@@ -15,6 +15,9 @@ import xaipipe
 from tests.running.networks import LOCAL, NOT_LOCAL, SIZE_MATTERS, Net, made
 from tests.running.slides import write_tiled
 from tests.running.whole import Counting, content, difference, noise, tables, tiled, whole, whole_pixels
+from xaipipe.running import planning, probing
+from xaipipe.running.exact import streaming
+from xaipipe.running.run import Run
 
 METHODS: dict[str, dict[str, Any]] = {
     "saliency": {"method": "saliency"},
@@ -152,6 +155,30 @@ def test_one_of_several_outputs_is_that_of_the_whole_image(slide: Path, tmp_path
     )
     got = zarr.open_group(tmp_path / "out.zarr", mode="r")["heatmap/0"][:]
     assert difference(got, whole(net, METHODS["saliency"])) < 1e-12
+
+
+@pytest.mark.parametrize("method", ["saliency", "gradcam", "xgradcam", "hirescam"])
+def test_memory_is_measured_on_the_largest_tile(
+    slide: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles in the middle have margins on all sides; the first one has none on two."""
+    measured, read = [], []
+
+    def probed(run: Run, tile: xaipipe.Tile) -> Any:
+        measured.append(tile.h * tile.w)
+        return probing.probed(run, tile)
+
+    def loaded(run: Run, tiles: tuple[xaipipe.Tile, ...]) -> Any:
+        read.append(sum(tile.h * tile.w for tile in tiles))
+        return load(run, tiles)
+
+    load = streaming.load
+    monkeypatch.setattr(planning, "probed", probed)
+    monkeypatch.setattr(streaming, "load", loaded)
+    asked = {"method": method} if method == "saliency" else {"method": method, "layer": "body.0"}
+    settings = tables(asked, load={"tile": 64, "batch": 1}, store={"shard": 64})
+    tiled(made(LOCAL["strided"]), slide, tmp_path / "out.zarr", settings)
+    assert max(read) == measured[0] > min(read)
 
 
 class Both(nn.Module):

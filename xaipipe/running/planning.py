@@ -19,7 +19,7 @@ from xaipipe.running.chain import final_map, fit_segmenters, map_item, segmented
 from xaipipe.running.exact.checking import check_numerically
 from xaipipe.running.exact.network import Network
 from xaipipe.running.exact.planning import exact_lattice, exact_tiling, find_network, passes_over
-from xaipipe.running.exact.shares import first_share
+from xaipipe.running.exact.shares import largest_tile
 from xaipipe.running.layout import STANDARD_ERROR, STATES, STATUS, ArraySpec, Layout
 from xaipipe.running.loading import Worth, counted, fit_loader, mask_spec, masks_of, worth_explaining
 from xaipipe.running.patched import PatchedSlide
@@ -135,7 +135,7 @@ def _exactly(run: Run, slide: Slide, level: int) -> _Division:
     tiling = exact_tiling(run, network, slide, level)
     check_numerically(run, network, tiling)
     regions = tuple(RegionPlan.of(one, tiling, [True] * len(tiling.tiles(one))) for one in tiling.regions())
-    tile = first_share(network, tiling).tile
+    tile = largest_tile(network, tiling, run.config.explainer)
     return _Division(
         tiling,
         exact_lattice(network, tiling),

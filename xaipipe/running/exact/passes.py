@@ -9,7 +9,7 @@ Sums are kept region by region, so that a resumed run does not begin anew.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -27,21 +27,16 @@ from xaipipe.running.exact.kept import Common, OneEach, Sums, key_of
 from xaipipe.running.exact.network import Network
 from xaipipe.running.exact.shares import (
     Share,
-    cellwise_shares,
-    contributing_shares,
+    cuts_for,
     first_share,
-    map_shares,
     pixel_shares,
-    pooling_shares,
-    surveyed_shares,
 )
 from xaipipe.running.exact.streaming import Cut, load, read_shares, sums_of_all
 from xaipipe.running.in_parts import in_parts
 from xaipipe.running.layout import EXPLAINED, STATUS
 from xaipipe.running.run import Run
 from xaipipe.running.together import explained_for
-from xaipipe.shares import CellwiseExplainer, ComparingExplainer, FittedExplainer, ShareBatch, SummedExplainer
-from xaipipe.stages import Explainer
+from xaipipe.shares import ComparingExplainer, FittedExplainer, ShareBatch, SummedExplainer
 from xaipipe.types import Batch, Region
 
 
@@ -68,13 +63,6 @@ def _said_of_whole(run: Run) -> dict[str, Any]:
     return said
 
 
-def _cut_for(explainer: Explainer) -> Callable[..., Iterator[Share]]:
-    """How regions are divided to make the map."""
-    if isinstance(explainer, FittedExplainer):
-        return map_shares
-    return cellwise_shares if isinstance(explainer, CellwiseExplainer) else contributing_shares
-
-
 class _Passes:
     """Over one slide, for the runs of some targets."""
 
@@ -84,9 +72,10 @@ class _Passes:
         self._questions = [one.config.explainer.params.question for one in runs]
         tiling = run.plan.tiling
         self._pixels: Cut = partial(pixel_shares, network, tiling)
-        self._pooling: Cut = partial(pooling_shares, network, tiling)
-        self._surveying: Cut = partial(surveyed_shares, network, tiling)
-        self._mapping: Cut = partial(_cut_for(run.config.explainer), network, tiling)
+        cuts = [partial(cut, network, tiling) for cut in cuts_for(run.config.explainer)]
+        self._pooling: Cut = cuts[0]
+        self._surveying: Cut = cuts[-2]  # of a method that surveys
+        self._mapping: Cut = cuts[-1]
 
     def means(self) -> Tensor | None:
         """Over all pixels, of what other images are made of [1, …]."""

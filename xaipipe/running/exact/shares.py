@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -10,7 +10,11 @@ from xaipipe.models.whole import Own
 from xaipipe.running.exact.cells import Span
 from xaipipe.running.exact.network import Box, Network, Plane, empty
 from xaipipe.running.tiling import Tiling
+from xaipipe.shares import CellwiseExplainer, FittedExplainer
+from xaipipe.stages import Explainer
 from xaipipe.types import Region, Tile
+
+Cutting = Callable[[Network, Tiling, Region], "Iterator[Share]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,23 @@ def pooling_shares(network: Network, tiling: Tiling, region: Region) -> Iterator
 def first_share(network: Network, tiling: Tiling) -> Share:
     """Of the whole image."""
     return next(share for region in tiling.regions() for share in pooling_shares(network, tiling, region))
+
+
+def cuts_for(explainer: Explainer) -> tuple[Cutting, ...]:
+    """How regions are divided in the passes of a method, from that over the poolings to that which makes the map."""
+    if isinstance(explainer, FittedExplainer):
+        return pooling_shares, surveyed_shares, map_shares
+    return pooling_shares, cellwise_shares if isinstance(explainer, CellwiseExplainer) else contributing_shares
+
+
+def largest_tile(network: Network, tiling: Tiling, explainer: Explainer) -> Tile:
+    """That is read for any share of a method, by the region in the middle, where least is clipped."""
+    regions = list(tiling.regions())
+    row, column = regions[-1].row // 2, regions[-1].column // 2
+    middle = next(region for region in regions if (region.row, region.column) == (row, column))
+    shares = (share for cut in cuts_for(explainer) for share in cut(network, tiling, middle))
+    first = first_share(network, tiling).tile  # a region may have none
+    return max((first, *(share.tile for share in shares)), key=lambda tile: tile.h * tile.w)
 
 
 def contributing_shares(network: Network, tiling: Tiling, region: Region) -> Iterator[Share]:

@@ -9,7 +9,7 @@ from xaipipe.errors import InputError
 from xaipipe.running.device import arriving
 from xaipipe.running.exact.kept import Kept, Sums
 from xaipipe.running.exact.network import Network
-from xaipipe.running.exact.shares import Share, batches, first_share
+from xaipipe.running.exact.shares import Share, batches, largest_tile
 from xaipipe.running.in_parts import in_parts
 from xaipipe.running.quarantine import reason_to_leave_out
 from xaipipe.running.run import Run
@@ -44,7 +44,7 @@ def sums_of_all(
 
 def read_shares(run: Run, network: Network, regions: Sequence[Region], cut: Cut) -> Iterator[Read]:
     """Shares of every region in its batches, read ahead, their pixels on the device."""
-    tile = first_share(network, run.plan.tiling).tile
+    tile = largest_tile(network, run.plan.tiling, run.config.explainer)
     pixels = run.batch * tile.h * tile.w
 
     def work() -> Iterator[tuple[Region, tuple[Share, ...], bool]]:
