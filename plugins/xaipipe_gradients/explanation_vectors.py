@@ -85,6 +85,8 @@ class ExplanationVectors(PointsExplainer):
 
     def _fitted(self, inner: Tensor, labels: Tensor) -> Fitted:
         length = self.params.length * inner.diagonal().mean().sqrt()
+        if not length:  # an image of one colour, whose range is nothing: all samples are the image itself
+            return Fitted(labels.mean(), torch.zeros_like(labels))
         if self.params.of == "variance":
             return variance(inner, length, self.params.noise)
         if self.params.surrogate == "parzen":
@@ -93,6 +95,11 @@ class ExplanationVectors(PointsExplainer):
 
     def _warn_of_one_answer(self, batch: Batch, selection: Selection, labels: Tensor) -> None:
         def text(image: int) -> str:
+            if not bool((batch.pixels[image] != batch.pixels[image].flatten()[0]).any()):
+                return (
+                    f"{self.name}: all pixels of {named(batch, image)} are the same, and noise is a share of their "
+                    f"range, so that nothing nearby was looked at and its map is zero"
+                )
             same = float(self._said(selection)[image]) == float(labels[image, 0])
             return (
                 f"{self.name}: the model says the same of all samples near {named(batch, image)}, target "

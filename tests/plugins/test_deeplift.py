@@ -108,6 +108,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "cosine": lambda x: F.cosine_similarity(*halves(x)),
     "tokens first": tokens,
     "resized": lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"),
+    "lp_pool2d": lambda x: F.lp_pool2d(x, 2, 3, stride=2),
+    "windows": lambda x: F.unfold(x, 3, padding=1, stride=2).relu(),
     "residual": lambda x: F.relu(x + F.relu(x - 0.2)),
     "joined": lambda x: torch.cat([x.relu(), torch.ones_like(x), -x], 1),
 }

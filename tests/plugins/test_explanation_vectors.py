@@ -153,6 +153,18 @@ def test_the_same_answer_everywhere_is_a_warning_and_a_map_of_zeros() -> None:
     assert got.diagnostics["target_share"] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("surrogate", ["gaussian_process", "parzen"])
+def test_an_image_of_one_colour_has_nothing_nearby(surrogate: str) -> None:
+    x = images(2).double()
+    x[1] = 0.7
+    with pytest.warns(ExplanationWarning, match="all pixels of image 1 are the same"):
+        got = xaipipe.explain(
+            SmallCnn().double(), x, "explanation_vectors", labels="scores", samples=8, surrogate=surrogate
+        )
+    assert not got.values[1].any()
+    assert got.values[0].any()
+
+
 def test_another_answer_everywhere_asks_for_less_noise() -> None:
     class Exactly(nn.Module):
         """Class 1 for one image only."""

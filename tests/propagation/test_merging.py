@@ -145,6 +145,44 @@ def view_of_summand(net: Net, x: Tensor) -> Tensor:
     return torch.cat([half, a.relu_()[:, 3:]], dim=1)
 
 
+def sum_read_on(net: Net, x: Tensor) -> Tensor:
+    """As in residual networks whose ReLUs come first."""
+    x = F.relu(net.first(x))
+    total = net.second(x) + x
+    return net.third(F.relu(total)) + total
+
+
+def sum_read_on_in_place(net: Net, x: Tensor) -> Tensor:
+    x = F.relu(net.first(x))
+    total = net.second(x)
+    total += x
+    return net.third(F.relu(total)) + total
+
+
+def sum_read_before(net: Net, x: Tensor) -> Tensor:
+    x = F.relu(net.first(x))
+    total = net.second(x)
+    total += x
+    early = net.third(total)
+    return early + F.relu(total)
+
+
+def sum_read_in_vain(net: Net, x: Tensor) -> Tensor:
+    x = F.relu(net.first(x))
+    total = net.second(x)
+    total += x
+    late = net.third(F.relu(total))
+    total.mean()
+    return late
+
+
+def sum_over_a_sum(net: Net, x: Tensor) -> Tensor:
+    x = F.relu(net.first(x))
+    total = net.second(x) + x
+    total += net.third(x)
+    return F.relu(total)
+
+
 def doubled(net: Net, x: Tensor) -> Tensor:
     z = net.first(x)
     z += z
@@ -175,7 +213,8 @@ def gated(net: Net, x: Tensor) -> Tensor:
 WAYS = [
     plain, in_place, with_norm, residual, residual_functional, residual_of_two_layers, sum_without_relu, read_before,
     read_before_in_place, read_after, read_after_in_place, summand_read_after, summand_seen_elsewhere, view_of_summand,
-    doubled, twice, pooled, squashed, squashed_later, gated,
+    sum_read_on, sum_read_on_in_place, sum_read_before, sum_read_in_vain, sum_over_a_sum, doubled, twice, pooled,
+    squashed, squashed_later, gated,
 ]  # fmt: skip
 
 

@@ -15,6 +15,8 @@ from tests.propagation.everywhere import Everywhere, Of, agrees, numbers
 aten = torch.ops.aten
 C = numbers(3, 4, 4, seed=5)
 """A constant."""
+GRID = numbers(2, 3, 5, 2, seed=6).tanh()
+"""Places to sample."""
 
 
 def written(change: Callable[[Tensor], Any]) -> Callable[[Tensor], Tensor]:
@@ -177,6 +179,11 @@ SPELLINGS: dict[str, list[Callable[[Tensor], Any]]] = {
         lambda x: F.interpolate(x, scale_factor=2),
         lambda x: F.interpolate(x, size=(6, 6), mode="bilinear"),
         lambda x: F.interpolate(x, None, 2, "bicubic"),
+        lambda x: F.grid_sample(x, GRID, align_corners=False),
+        lambda x: F.grid_sample(x, grid=GRID, mode="bicubic", padding_mode="border", align_corners=True),
+        lambda x: F.lp_pool2d(x, 2, 2, stride=1),
+        lambda x: F.lp_pool2d(x.exp(), 1.5, kernel_size=(1, 3), ceil_mode=True),
+        lambda x: F.lp_pool1d(x.flatten(2), 2, 3),
         lambda x: x.cumsum(dim=2),
         lambda x: torch.einsum("nchw->nc", x),
         lambda x: torch.einsum("nchw->nc", [x]),
@@ -236,6 +243,7 @@ SPELLINGS: dict[str, list[Callable[[Tensor], Any]]] = {
         lambda x: torch.stack([x, C.expand_as(x)], dim=1),
         lambda x: torch.where(C > 0, x, 0.0),
         lambda x: x.masked_fill(C > 0, -1.0),
+        lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2),
     ],
 }
 MOVES: list[Callable[[Tensor], Any]] = [
@@ -276,6 +284,9 @@ MOVES: list[Callable[[Tensor], Any]] = [
     lambda x: F.pixel_unshuffle(x, 2),
     lambda x: F.channel_shuffle(x.repeat(1, 2, 1, 1), 2),
     lambda x: F.unfold(x, 3),
+    lambda x: F.unfold(x, (2, 3), dilation=(1, 2), padding=(0, 2), stride=(2, 1)),
+    lambda x: F.unfold(input=x, kernel_size=2, padding=1),
+    lambda x: aten.im2col(x, [2, 2], [1, 1], [1, 1], [1, 1]),
     lambda x: x.unfold(2, 2, 1),
     lambda x: x.to(torch.float64, copy=True),
     lambda x: x.tril(),

@@ -179,3 +179,28 @@ def test_where_images_do_not_come_first_the_batch_adds_up() -> None:
     assert found.diagnostics["absorbed_by"].startswith("the batch")
     assert max(map(abs, found.diagnostics["residual"])) < 1e-12
     assert found.diagnostics["bias"][0] == found.diagnostics["bias"][1]
+
+
+class OneByOne(nn.Module):
+    """Every image by itself, without a dimension of images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.stem = nn.Conv2d(3, 8, 3)
+            self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.head(self.stem(image).relu().mean((1, 2))) for image in x])
+
+
+@pytest.mark.parametrize("composite", ["zero", "epsilon_plus_flat", "epsilon_alpha2_beta1"])
+def test_images_that_a_model_takes_one_by_one(composite: str) -> None:
+    x = images(2).double()
+    both = lrp(OneByOne(), x, composite=composite)
+    assert max(map(abs, both.diagnostics["residual"])) < 1e-12
+    for image in range(2):
+        alone = lrp(OneByOne(), x[image : image + 1], composite=composite)
+        torch.testing.assert_close(both.values[image : image + 1], alone.values, rtol=1e-10, atol=1e-14)
+        assert abs(alone.diagnostics["bias"][0]) > 1e-4

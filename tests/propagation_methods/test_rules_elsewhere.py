@@ -22,6 +22,8 @@ EPS = 1e-6
 SHAPE = (4, 6, 5)
 """Of one image."""
 CONSTANT = torch.randn(SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+GRID = CONSTANT[:2, :3].permute(1, 2, 0)[None].tanh()
+"""Places to sample, [1, 3, 5, 2]."""
 
 
 class Function(nn.Module):
@@ -65,6 +67,7 @@ LINEAR: dict[str, Callable[[Tensor], Tensor]] = {
     "nearest": lambda x: F.interpolate(x, size=(9, 4), mode="nearest"),
     "bicubic": lambda x: F.interpolate(x, size=(8, 7), mode="bicubic"),
     "cumsum": lambda x: x.cumsum(dim=2),
+    "grid_sample": lambda x: F.grid_sample(x, GRID.expand(len(x), -1, -1, -1), align_corners=False),
 }
 
 HELD: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Callable[[Tensor], Tensor]]]] = {
@@ -274,6 +277,8 @@ def test_what_stands_beside_the_inputs_own_values_is_a_bias(
         lambda x: F.pixel_shuffle(x, 2),
         lambda x: x.repeat(1, 2, 1, 1).chunk(2, dim=1)[0],
         lambda x: F.unfold(x, 3),
+        lambda x: F.unfold(x, 3, padding=(0, 1)),
+        lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2, output_size=(6, 5)),
         lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"),
     ],
 )

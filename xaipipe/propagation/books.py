@@ -31,7 +31,7 @@ class Books:
 
     def parts_of(self, z: Tensor) -> int:
         """Into how many parts a tensor [N·…, …] falls that can be told apart: images, where they come first."""
-        return self.images if z.shape[0] % self.images == 0 else 1
+        return self.images if z.ndim and z.shape[0] % self.images == 0 else 1
 
     def enter(self, absorber: Absorber, amounts: Tensor) -> None:
         """Enter amounts [K, N], or [K, 1] of all images together: their sum is right then, and that is all."""

@@ -27,6 +27,8 @@ class Derived:
     position: int
     output: Output | None
     """Of what made it, whose rule looks at it too."""
+    everywhere: bool
+    """Whether it comes out right where nothing arrives, too: not behind a ReLU."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -63,7 +65,7 @@ class Ruled:
             (other,) = kept
             derived = output - other
             if self.derived.output is not None:
-                self.derived.output.hand_in(derived)
+                self.derived.output.hand_in(derived, self.derived.everywhere)
             kept = (derived, other) if self.derived.position == 0 else (other, derived)
         return kept, output if self.rule.keeps_output else None
 

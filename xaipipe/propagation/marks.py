@@ -11,6 +11,7 @@ from torch import Tensor
 from xaipipe.propagation.outputs import Output
 
 if TYPE_CHECKING:
+    from xaipipe.propagation.function import Derived
     from xaipipe.propagation.operation import Operation
 
 
@@ -57,12 +58,20 @@ class Maker:
     """What its rule keeps of the tensor, if anything."""
     reads: int = 0
     """How many operators have read the tensor."""
+    derived: Derived | None = None
+    """Of a sum that was written over a summand: that one."""
+    left: tuple[Output, Tensor] | None = None
+    """Of a sum: the summand that was left to a ReLU, which is enough as long as nobody else reads the sum."""
 
     def read(self, tensor: Tensor) -> None:
         """One more reader: what was left to the others is kept again."""
         self.reads += 1
         if self.output is not None and self.output.is_left:
             self.output.keep(tensor)
+        if self.left is not None:
+            (output, summand), self.left = self.left, None
+            if output.is_left:
+                output.keep(summand)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,12 +85,17 @@ def into_its_summand(call: Call, found: Described, rule: Rule, marks: Marks) -> 
         return None
     if maker.output is not None:
         maker.output.leave()
-    return Merged(replace(found, ready=lambda: of_its_own(a.detach().add_(b))), rule, Derived(0, maker.output))
+    derived = Derived(0, maker.output, everywhere=True)
+    if found.mark.maker is not None:
+        found.mark.maker.derived = derived
+    return Merged(replace(found, ready=lambda: of_its_own(a.detach().add_(b))), rule, derived)
 
 
 def _derived(maker: Maker, marks: Marks) -> Derived | None:
-    """Of a plain sum of two, the one that nobody else reads."""
-    if maker.operation.kind != "sum" or not _is_plain_sum(maker.operation, maker.operands):
+    """Of a plain sum of two that only the ReLU reads, the one that nobody else reads."""
+    if maker.derived is not None:  # its memory holds the sum
+        return replace(maker.derived, everywhere=False)
+    if maker.operation.kind != "sum" or maker.reads != 1 or not _is_plain_sum(maker.operation, maker.operands):
         return None
     makers = [_maker_of(operand, marks) for operand in maker.operands]
     unread = [(i, one) for i, one in enumerate(makers) if one is not None and one.reads == 1]
@@ -99,7 +104,8 @@ def _derived(maker: Maker, marks: Marks) -> Derived | None:
     position, chosen = next(((i, one) for i, one in unread if one.output is not None), unread[0])
     if chosen.output is not None:
         chosen.output.leave()
-    return Derived(position, chosen.output)
+        maker.left = (chosen.output, maker.operands[position])
+    return Derived(position, chosen.output, everywhere=False)
 
 
 def _is_plain_sum(op: Operation, operands: Sequence[Tensor]) -> bool:

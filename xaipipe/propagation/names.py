@@ -39,6 +39,8 @@ _SYNONYMS = {
     "_max_pool2d": "max_pool2d",
     "max_pool2d_with_indices": "max_pool2d",
 }
+_OTHERWISE = {torch.nn.functional.unfold: "im2col"}
+"""Functions that share their name with a method of tensors which does something else."""
 _MIRRORED = {"radd": "add", "rmul": "mul"}
 """Operators whose operands may change places."""
 _ONLY_WRITES = {"fill", "zero", "copy", "requires_grad", "detach", "normal", "bernoulli"}
@@ -92,7 +94,7 @@ class Spelling:
 @cache
 def spelling(function: Callable[..., Any]) -> Spelling:
     """How a torch function is called by everybody else."""
-    own = _own_name(function)
+    own = _OTHERWISE.get(function) or _own_name(function)
     dunder = own.startswith("__") and own.endswith("__")
     base = own[2:-2] if dunder else own
     if dunder and base == "get":

@@ -38,9 +38,9 @@ class Output:
     def leave(self) -> None:
         self._kept, self.is_left = None, True
 
-    def hand_in(self, tensor: Tensor) -> None:
-        """By the reader that it was left to."""
-        if self.is_left:
+    def hand_in(self, tensor: Tensor, everywhere: bool) -> None:
+        """By a reader that it was left to; what one knows everywhere counts more than what another knows in part."""
+        if self.is_left and (everywhere or self._handed is None):
             self._handed = tensor
 
     def take(self) -> Tensor:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from xaipipe.propagation.calls import Call
 from xaipipe.propagation.marks import Mark, merged
-from xaipipe.propagation.operators.described import Described, Describer, Surroundings
+from xaipipe.propagation.operators.described import Decomposed, Described, Describer, Surroundings
 from xaipipe.propagation.operators.elementwise import described, larger
 
 _AVERAGES = (
@@ -32,6 +33,32 @@ def _average(call: Call, _: Surroundings) -> Described | None:
     positive = call.get(3, "mode", "nearest") != "bicubic"
     (mark,) = call.marks
     return described("average", call, mark.passed_on(mark.nonnegative and positive, mark.gate))
+
+
+def _sampled(call: Call, _: Surroundings) -> Described | None:
+    """grid_sample, at places that do not depend on the input."""
+    if len(call.operands) != 1 or not call.depends(0, "input"):
+        return None
+    positive = call.get(2, "mode", "bilinear") != "bicubic"
+    (mark,) = call.marks
+    return described("average", call, mark.passed_on(mark.nonnegative and positive, mark.gate))
+
+
+def _power_sum(call: Call, _: Surroundings) -> Decomposed | None:
+    """lp_pool: the root of a sum of powers."""
+    if len(call.operands) != 1:
+        return None
+    pool, space = _AVERAGING[call.name]
+    x, p, window, stride = (call.get(i, n) for i, n in enumerate(("input", "norm_type", "kernel_size", "stride")))
+    ceil, p = call.get(4, "ceil_mode", False), float(p)
+    sides = (window,) * space if isinstance(window, int) else window
+
+    def run() -> Any:
+        powers = x.square() if p == 2 else x.pow(p)
+        total = pool(powers, window, stride, 0, ceil) * math.prod(sides)
+        return total.sqrt() if p == 2 else total.pow(1 / p)
+
+    return Decomposed(run, parts=("activation", "average", "scale"))
 
 
 def _largest(call: Call, surroundings: Surroundings) -> Described | None:
@@ -97,8 +124,17 @@ _PARTS: dict[str, Callable[[Call], Callable[..., Tensor] | None]] = {"std": _roo
 """Of statistics that are no norm; a variance is as simple as it gets."""
 _STATISTIC = 3
 
+_AVERAGING: dict[str, tuple[Callable[..., Tensor], int]] = {
+    "lp_pool1d": (F.avg_pool1d, 1),
+    "lp_pool2d": (F.avg_pool2d, 2),
+    "lp_pool3d": (F.avg_pool3d, 3),
+}
+"""Of a pooling of powers: the mean that is taken, and over how many dimensions."""
+
 POOLING: dict[str, Describer] = {
     **dict.fromkeys(_AVERAGES, _average),
     **dict.fromkeys(_LARGEST, _largest),
+    **dict.fromkeys(_AVERAGING, _power_sum),
+    "grid_sample": _sampled,
     **dict.fromkeys(("norm", "vector_norm", "linalg_vector_norm", "linalg_norm", "std", "var"), _statistic),
 }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import torch.nn.functional as F
 
 from xaipipe.propagation.calls import Call, slots_of
 from xaipipe.propagation.marks import Padded, merged
-from xaipipe.propagation.operators.described import Described, Describer, Route, Surroundings
+from xaipipe.propagation.operators.described import Decomposed, Described, Describer, Route, Surroundings
 from xaipipe.propagation.operators.elementwise import described
 
 _MOVES = (
@@ -75,6 +78,28 @@ def _pads(call: Call, _: Surroundings) -> Described | Route:
     return described("join", call, mark)
 
 
+def _unpools(call: Call, _: Surroundings) -> Described | None:
+    """Values at the places that they once came from, zeros at all others."""
+    if len(call.operands) != 1:
+        return None
+    (mark,) = call.marks
+    return described("join", call, mark.passed_on(mark.nonnegative, mark.gate))
+
+
+def _windows(call: Call, _: Surroundings) -> Route | Decomposed:
+    """F.unfold; the zeros that it puts around the input are put there by an operator of their own."""
+    padding = call.get(3, "padding", 0)
+    rows, columns = padding if isinstance(padding, tuple | list) else (padding, padding)
+    if not rows and not columns:
+        return Route()
+
+    def run() -> Any:
+        padded = F.pad(call.get(0, "input"), (columns, columns, rows, rows))
+        return F.unfold(padded, call.get(1, "kernel_size"), call.get(2, "dilation", 1), 0, call.get(4, "stride", 1))
+
+    return Decomposed(run, parts=("join",))
+
+
 def _drops(call: Call, _: Surroundings) -> Route | None:
     """Dropout in evaluation; otherwise it is no function of its input."""
     return None if call.get(2, "training", True) and call.get(1, "p", 0.5) else Route()
@@ -85,6 +110,8 @@ ROUTES: dict[str, Describer] = {
     **dict.fromkeys(_PUTS, _puts),
     **dict.fromkeys(("cat", "stack", "hstack", "vstack", "dstack", "column_stack", "where", "masked_fill"), _joins),
     "pad": _pads,
+    "im2col": _windows,
+    **dict.fromkeys(("max_unpool1d", "max_unpool2d", "max_unpool3d"), _unpools),
     **dict.fromkeys(
         ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"), _drops
     ),
