@@ -78,14 +78,16 @@ class Difference:
         scores = explanation.scores.double().abs() + reference_scores.abs()
         handed_out = explanation.values.double().abs().sum(dim=(1, 2, 3))
         size = scores + torch.minimum(handed_out, _CANCELLING * scores)
-        bounds = _SHARE * differences.abs() + _ROUNDINGS * torch.finfo(explanation.values.dtype).eps * size
+        assert self._selection is not None
+        kinds = (explanation.values.dtype, self._selection.outputs.dtype)  # a model may compute in a lower precision
+        bounds = _SHARE * differences.abs() + _ROUNDINGS * max(torch.finfo(kind).eps for kind in kinds) * size
 
         def blame(image: int) -> str:
             if by_gradient := explanation.diagnostics.get("by_gradient"):
                 return f"taken by their gradient: {', '.join(by_gradient)}"
             if bool(handed_out[image] > _CANCELLING * scores[image]):
                 return f"contributions of {float(handed_out[image]):.1g} cancel: choose another reference, or float64"
-            return "the model chooses by value somewhere (where, sort, topk, a mask), which is not followed"
+            return "the model chooses by value somewhere (where, sort, topk, a mask, detach), which is not followed"
 
         def text(image: int) -> str:
             return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -125,6 +126,19 @@ def test_contributions_sum_to_the_difference_of_the_scores(function: str, rule: 
             difference = found.scores - torch.tensor(found.diagnostics["reference_scores"], dtype=torch.float64)
             torch.testing.assert_close(found.values.sum(dim=(1, 2, 3)), difference, rtol=0, atol=1e-12)
             assert float(difference.abs().max()) > 1e-6
+
+
+def test_rounding_inside_an_autocast_of_the_models_own_is_no_gap() -> None:
+    class Lower(Around):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().forward(x)
+
+    net, x = Lower(F.relu).float(), images(3, (8, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = explain(net, x)
+    assert max(map(abs, found.diagnostics["gap"])) > 1e-5
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -304,6 +304,19 @@ def test_what_cannot_be_seen_is_refused_by_rules_and_differentiated_otherwise(
     agrees(model, X, Everywhere(strict=False))
 
 
+def test_backward_hooks_of_the_users_own_are_refused_by_rules_and_called_otherwise() -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    model, seen = Of(lambda x, layer: layer(x).relu(), layer), list[str]()
+    handle = layer.register_full_backward_hook(lambda *_: seen.append("back"))
+    with pytest.raises(UnknownOperatorError, match=r"a backward hook on a layer(.|\n)*its handle's remove"):
+        pulled(model, X)
+    rules = Everywhere(strict=False)
+    agrees(model, X, rules)
+    assert "back" in seen
+    handle.remove()
+    agrees(model, X)
+
+
 def test_scripted_models() -> None:
     model = as_script(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten()).double().eval())
     with pytest.raises(UnknownOperatorError):

@@ -40,6 +40,13 @@ def operator_without_rule(op: Operation) -> UnknownOperatorError:
 def foreign(tensor: Tensor, layer: str) -> UnknownOperatorError:
     """A tensor with a gradient of its own that no operator in sight has made."""
     made_by = type(tensor.grad_fn).__name__
+    if made_by == "BackwardHookFunctionBackward":
+        return UnknownOperatorError(
+            "a backward hook on a layer of the model hides what comes through it",
+            got="a module with register_full_backward_hook, or register_full_backward_pre_hook",
+            where=_where(layer),
+            hint="remove the hook (its handle's remove()) while explaining, or use a gradient method",
+        )
     return UnknownOperatorError(
         "the model computes with operators that cannot be seen",
         got=f"a tensor made by {made_by}",
