@@ -1,4 +1,4 @@
-"""Transposed convolutions as xaipipe asks for them, against the library's own way back through a convolution.
+"""Convolutions and their transposes as xaipipe asks for them, against the library's own.
 
 python benchmarks/convolutions.py [--batch 1 4] [--repeats 9] [--out FILE.md]
 
@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 from _timing import machine, time_in_turns
+from torch import Tensor
 from torch.nn import functional as F
 
-from xaipipe.propagation.transposing import transposed
+from xaipipe.propagation.convolving import convolved, transposed
 from xaipipe.propagation.weighted import Convolution
 
 SHAPES = {
@@ -35,33 +37,41 @@ SHAPES = {
     "3 × 3, every other": (128, 128, 56, 3, 2, 1),
 }
 """Channels in and out, size, kernel, stride, padding."""
-HEADER = """| convolution | images | library, ms | ours, ms | library / ours | largest difference |
-|---|---:|---:|---:|---:|---:|"""
+HEADER = """| convolution | way | images | library, ms | ours, ms | library / ours | largest difference |
+|---|---|---:|---:|---:|---:|---:|"""
 TOLERANCE = 1e-5
 
 
-def row(name: str, batch: int, repeats: int) -> str:
+def rows(name: str, batch: int, repeats: int) -> Iterator[str]:
     inputs, outputs, size, kernel, stride, padding = SHAPES[name]
     torch.manual_seed(0)
-    weight = torch.randn(outputs, inputs, kernel, kernel) / kernel
-    like = torch.randn(batch, inputs, size, size)
-    cotangents = torch.randn_like(F.conv2d(like, weight, None, stride, padding))
+    weight, bias = torch.randn(outputs, inputs, kernel, kernel) / kernel, torch.randn(outputs)
+    x = torch.randn(batch, inputs, size, size)
+    cotangents = torch.randn_like(F.conv2d(x, weight, None, stride, padding))
     form = Convolution((stride,) * 2, (padding,) * 2, (1, 1), 1)
-    if transposed(form, cotangents, weight, like.shape[2:]) is None:
-        return f"| {name} | {batch} | | as the library | | |"
+    geometry = ((stride,) * 2, (padding,) * 2, (1, 1), False, (0, 0), 1)
 
-    def library() -> torch.Tensor:
-        geometry = ((stride,) * 2, (padding,) * 2, (1, 1), False, (0, 0), 1)
-        return torch.ops.aten.convolution_backward(cotangents, like, weight, None, *geometry, [True, False, False])[0]
+    def forward() -> Tensor:
+        return torch.ops.aten.convolution(x, weight, bias, *geometry)
 
-    def ours() -> torch.Tensor:
-        return form.pull(cotangents[None], weight, like)[0]
+    def back() -> Tensor:
+        return torch.ops.aten.convolution_backward(cotangents, x, weight, None, *geometry, [True, False, False])[0]
 
+    label = f"| {name} | {{}} | {batch} |"
+    if convolved(form, x, weight, bias) is not None:
+        yield label.format("forward") + _compared(forward, lambda: form.forward(x, weight, bias), repeats)
+    if transposed(form, cotangents, weight, x.shape[2:]) is not None:
+        yield label.format("back") + _compared(back, lambda: form.pull(cotangents[None], weight, x)[0], repeats)
+    else:
+        yield label.format("back") + " | as the library | | |"
+
+
+def _compared(library: Callable[[], Tensor], ours: Callable[[], Tensor], repeats: int) -> str:
     difference = float((library() - ours()).abs().max() / library().abs().max())
-    assert difference < TOLERANCE, f"{name}: differs by {difference:.1e}"
+    assert difference < TOLERANCE, f"differs by {difference:.1e}"
     times = time_in_turns({"library": library, "ours": ours}, "cpu", repeats)
     theirs, own = times["library"].best * 1e3, times["ours"].best * 1e3
-    return f"| {name} | {batch} | {theirs:.2f} | {own:.2f} | {theirs / own:.1f} | {difference:.0e} |"
+    return f" {theirs:.2f} | {own:.2f} | {theirs / own:.1f} | {difference:.0e} |"
 
 
 def main() -> None:
@@ -70,12 +80,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    lines = ["# Transposed convolutions", "", f"{machine('cpu')}, {datetime.date.today().isoformat()}", "", HEADER]
+    lines = [
+        "# Convolutions and their transposes",
+        "",
+        f"{machine('cpu')}, {datetime.date.today().isoformat()}",
+        "",
+        HEADER,
+    ]
     print("\n".join(lines))
     for name in SHAPES:
         for batch in arguments.batch:
-            lines.append(row(name, batch, arguments.repeats))
-            print(lines[-1], flush=True)
+            for line in rows(name, batch, arguments.repeats):
+                lines.append(line)
+                print(line, flush=True)
     if arguments.out:
         arguments.out.write_text("\n".join(lines) + "\n")
 

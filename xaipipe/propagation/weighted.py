@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xaipipe.propagation.convolving import convolved, transposed
 from xaipipe.propagation.marks import Place, Step
 from xaipipe.propagation.operation import Operation
-from xaipipe.propagation.transposing import transposed
 from xaipipe.propagation.weights import Folding, Weights
 
 
@@ -86,6 +86,9 @@ class Convolution(Form):
     output_padding: tuple[int, ...] = ()
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        quick = convolved(self, x, weight, bias)
+        if quick is not None:
+            return quick
         output: Tensor = torch.ops.aten.convolution(x, weight, bias, *self._arguments())
         return output
 

@@ -1,7 +1,7 @@
-"""Transposed convolutions, asked of the library in the way that it is quickest at.
+"""Convolutions and their transposes, asked of the library in the way that it is quickest at.
 
-All ways are the same sum. On CPUs the library is slow where a kernel is a single point, and where an
-input of few channels is seen in steps (benchmarks/convolutions.py); everything else it is asked as it is.
+All ways are the same sum. On CPUs the library is slow where a kernel is a single point, and on the way back to an input
+of few channels that is seen in steps (benchmarks/convolutions.py); everything else it is asked as it is.
 """
 
 from __future__ import annotations
@@ -38,13 +38,27 @@ class Convolved(Protocol):
     def transposed(self) -> bool: ...
 
 
+def convolved(of: Convolved, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor | None:
+    """Of an input [N, C_in, …]; None where the library is to be asked."""
+    if not _is_measured(of, x, weight) or not _is_of_points(of, weight):
+        return None
+    seen = x[_every(of.stride)] if max(of.stride) > 1 else x
+    outputs = x.new_empty(len(x), len(weight), *seen.shape[2:])  # no view: a sum may be written over it
+    matrix, inputs, flat = weight.flatten(1).expand(len(x), -1, -1), seen.flatten(2), outputs.flatten(2)
+    if bias is None:
+        torch.bmm(matrix, inputs, out=flat)
+    else:
+        torch.baddbmm(bias[:, None], matrix, inputs, out=flat)
+    return outputs
+
+
 def transposed(of: Convolved, cotangents: Tensor, weight: Tensor, size: torch.Size) -> Tensor | None:
     """Of cotangents [N, C_out, …] for an input of that spatial size; None where the library is to be asked."""
     if not _is_measured(of, cotangents, weight):
         return None
-    kernel = weight.shape[2:]
-    if all(k == 1 for k in kernel) and not any(of.padding):
+    if _is_of_points(of, weight):
         return _from_points(cotangents, weight, of.stride, size)
+    kernel = weight.shape[2:]
     if len(kernel) != 2 or max(of.dilation) > 1 or max(of.stride) == 1:
         return None
     if weight.shape[1] > FEW_CHANNELS or _waste(of, kernel) > WASTE:
@@ -52,10 +66,22 @@ def transposed(of: Convolved, cotangents: Tensor, weight: Tensor, size: torch.Si
     return _by_phases(of, cotangents, weight, size)
 
 
-def _is_measured(of: Convolved, cotangents: Tensor, weight: Tensor) -> bool:
+def _is_measured(of: Convolved, x: Tensor, weight: Tensor) -> bool:
     """Whether the other ways are known to be quicker, if they fit."""
-    plain = of.groups == 1 and not of.transposed and cotangents.is_contiguous()
-    return plain and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.float64)
+    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or x.dtype != weight.dtype:
+        return False
+    if torch.is_autocast_enabled("cpu") or (torch.is_grad_enabled() and x.requires_grad):
+        return False  # products would be of another precision, or leave the graph
+    return of.groups == 1 and not of.transposed and x.ndim == weight.ndim and x.is_contiguous()
+
+
+def _is_of_points(of: Convolved, weight: Tensor) -> bool:
+    return all(k == 1 for k in weight.shape[2:]) and not any(of.padding)
+
+
+def _every(stride: tuple[int, ...]) -> tuple[Any, ...]:
+    """An index of what lies `stride` apart."""
+    return ..., *(slice(None, None, step) for step in stride)
 
 
 def _from_points(cotangents: Tensor, weight: Tensor, stride: tuple[int, ...], size: torch.Size) -> Tensor:
@@ -65,8 +91,7 @@ def _from_points(cotangents: Tensor, weight: Tensor, stride: tuple[int, ...], si
     if max(stride) == 1:
         return points.contiguous()
     apart = points.new_zeros(*points.shape[:2], *size)
-    every: tuple[Any, ...] = (..., *(slice(None, None, step) for step in stride))
-    apart[every] = points
+    apart[_every(stride)] = points
     return apart
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from xaipipe.propagation.transposing import transposed
+from xaipipe.propagation.convolving import convolved, transposed
 from xaipipe.propagation.weighted import Convolution
 
 GEOMETRIES = [
@@ -89,6 +89,29 @@ def test_the_library_is_asked_where_it_is_quick(what: dict[str, object]) -> None
         memory_format=what.get("format", torch.contiguous_format)
     )
     assert transposed(form, cotangents, weight, torch.Size((20, 20))) is None
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_points_forward(stride: tuple[int, ...], bias: bool) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 3, 9, 8, dtype=torch.float64), torch.randn(5, 3, 1, 1, dtype=torch.float64)
+    b = torch.randn(5, dtype=torch.float64) if bias else None
+    quick = convolved(Convolution(stride, (0, 0), (1, 1), 1), x, weight, b)
+    assert quick is not None
+    assert quick.is_contiguous()
+    assert not quick._is_view()
+    seen = torch.einsum("oc,nchw->nohw", weight[:, :, 0, 0], x[:, :, :: stride[0], :: stride[1]])
+    torch.testing.assert_close(quick, seen if b is None else seen + b[:, None, None], rtol=0, atol=1e-12)
+
+
+def test_precision_and_graph_are_the_librarys() -> None:
+    form, x, weight = Convolution((1, 1), (0, 0), (1, 1), 1), torch.randn(1, 3, 9, 9), torch.randn(5, 3, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert convolved(form, x, weight, None) is None
+        assert transposed(form, torch.randn(1, 5, 9, 9), weight, x.shape[2:]) is None
+    assert convolved(form, x.requires_grad_(), weight, None) is None
+    assert convolved(form, torch.randn(3, 9, 9), weight, None) is None
 
 
 def test_a_pull_for_several_targets_goes_the_quick_way() -> None:
