@@ -59,7 +59,7 @@ def rows(name: str, batch: int, repeats: int) -> Iterator[str]:
 
     label = f"| {name} | {{}} | {batch} |"
     if convolved(form, x, weight, bias) is not None:
-        yield label.format("forward") + _compared(forward, lambda: form.forward(x, weight, bias), repeats)
+        yield label.format("forward, for a rule") + _compared(forward, lambda: form.beside(x, weight, bias), repeats)
     if transposed(form, cotangents, weight, x.shape[2:]) is not None:
         yield label.format("back") + _compared(back, lambda: form.pull(cotangents[None], weight, x)[0], repeats)
     else:

@@ -43,13 +43,9 @@ def convolved(of: Convolved, x: Tensor, weight: Tensor, bias: Tensor | None) -> 
     if not _is_measured(of, x, weight) or not _is_of_points(of, weight):
         return None
     seen = x[_every(of.stride)] if max(of.stride) > 1 else x
-    outputs = x.new_empty(len(x), len(weight), *seen.shape[2:])  # no view: a sum may be written over it
-    matrix, inputs, flat = weight.flatten(1).expand(len(x), -1, -1), seen.flatten(2), outputs.flatten(2)
-    if bias is None:
-        torch.bmm(matrix, inputs, out=flat)
-    else:
-        torch.baddbmm(bias[:, None], matrix, inputs, out=flat)
-    return outputs
+    matrix, inputs = weight.flatten(1).expand(len(x), -1, -1), seen.flatten(2)
+    outputs = torch.bmm(matrix, inputs) if bias is None else torch.baddbmm(bias[:, None], matrix, inputs)
+    return outputs.view(*outputs.shape[:2], *seen.shape[2:])
 
 
 def transposed(of: Convolved, cotangents: Tensor, weight: Tensor, size: torch.Size) -> Tensor | None:

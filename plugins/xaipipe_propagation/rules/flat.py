@@ -34,7 +34,7 @@ class Flat(Rule):
             books.absorb("stabiliser", one, -x.shape[1])
             return [one.expand(-1, *x.shape)]
         ones = op.weights.weight("ones")
-        counts = op.form.forward(torch.ones_like(x), ones, None)
+        counts = op.form.beside(torch.ones_like(x), ones, None)
         s = shares(arriving, counts, 0.0, books)
         return [op.form.pull(s, ones, x)]
 
@@ -53,7 +53,7 @@ class WSquare(Rule):
         assert isinstance(op, Weighted)
         (x,) = operands
         squared = op.weights.weight("squared")
-        z = op.form.forward(torch.ones_like(x), squared, None)
+        z = op.form.beside(torch.ones_like(x), squared, None)
         s = shares(arriving, z, self.eps, books)
         return [op.form.pull(s, squared, x)]
 

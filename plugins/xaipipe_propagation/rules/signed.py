@@ -103,7 +103,7 @@ class Gamma(Rule):
     def _of_one_sign(self, op: Weighted, x: Tensor, arriving: Tensor, books: Books) -> Tensor:
         """Where something arrives at positive outputs only, one layer says it all: that with w + γ·w⁺."""
         weight, bias = op.weights.made(f"gamma {self.gamma}", self._raised)
-        s = shares(arriving, op.form.forward(x, weight, bias), self.eps, books)
+        s = shares(arriving, op.form.beside(x, weight, bias), self.eps, books)
         if bias is not None:
             books.absorb("bias", op.absorbed_by(bias, s))
         return op.form.pull(s, weight, x).mul_(x)

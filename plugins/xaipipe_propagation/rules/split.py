@@ -34,7 +34,7 @@ class Split:
         if axis is None:
             return self.op.forward(self.rising, same, bias=False) + self.op.forward(self.falling, other, bias=False)
         both = torch.cat([self.rising, self.falling], dim=axis)
-        return self.op.form.forward(both, self._weights(others), None)
+        return self.op.form.beside(both, self._weights(others), None)
 
     def shared(self, shares: Tensor, others: bool = False) -> Tensor:
         """What the input gets [K, *x] of shares [K, *z]: each element times what its contributions were divided by."""
