@@ -50,7 +50,7 @@ class ScoreCam(TrialExplainer):
             return torch.stack([answer.scores for answer in answers])
 
         trials = [*blank, *((image, k) for image, k in shown)]
-        scores = self.scores(model, batch, trials, try_some, quick.held)
+        scores = self.scores(model, batch, trials, try_some, quick.held, whole=True)
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         without = scores[:, : len(blank), None].expand(-1, -1, maps.shape[1])
         found = spread(scores[:, len(blank) :], trials[len(blank) :], without)

@@ -40,8 +40,12 @@ class TrialExplainer(Weighted):
         trials: Sequence[Trial],
         try_some: Callable[[Sequence[Trial]], Tensor],
         held: int = 0,
+        whole: bool = False,
     ) -> Tensor:
-        """What `try_some` says of all trials, [questions, trials]; `held` bytes of the budget are kept meanwhile."""
+        """What `try_some` says of all trials, [questions, trials]; `held` bytes of the budget are kept meanwhile.
+
+        `whole` says that each trial goes through the whole model.
+        """
 
         def at(some: range) -> Tensor:
             chosen = trials[some.start : some.stop]
@@ -52,7 +56,7 @@ class TrialExplainer(Weighted):
 
         with torch.no_grad():
             budget, once = self.params.budget, lambda: at(range(1))
-            chunks = self._sizing.chunks(model, batch.pixels, "trials", budget, once, held)
+            chunks = self._sizing.chunks(model, batch.pixels, "trials", budget, once, held, reuses=whole)
             return torch.cat(list(chunks.over(len(trials), at)), dim=1)
 
 

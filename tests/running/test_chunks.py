@@ -72,9 +72,10 @@ def test_no_buffer_on_the_cpu_is_so_large_that_the_system_takes_it_back() -> Non
     def once() -> Tensor:
         return torch.zeros(3 * KIB * KIB, dtype=torch.uint8)
 
-    assert Sizing().chunks(Model(SmallCnn()), image, 1, 1 << 40, once).size == 10
+    assert Sizing().chunks(Model(SmallCnn()), image, 1, 1 << 40, once, reuses=True).size == 10
+    assert Sizing().chunks(Model(SmallCnn()), image, 1, 1 << 40, once).size == 64
     elsewhere = torch.empty(1, 3, 8, 8, device="meta")
-    assert Sizing().chunks(Model(SmallCnn()), elsewhere, 1, 1 << 40, once).size == 64
+    assert Sizing().chunks(Model(SmallCnn()), elsewhere, 1, 1 << 40, once, reuses=True).size == 64
 
 
 def test_memory_that_gives_out_halves_the_chunks_and_is_said() -> None:

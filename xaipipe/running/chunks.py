@@ -46,11 +46,19 @@ class Sizing:
         self._lock = Lock()
 
     def chunks(
-        self, model: Model, image: Tensor, what: Hashable, budget: int, once: Callable[[], Any], held: int = 0
+        self,
+        model: Model,
+        image: Tensor,
+        what: Hashable,
+        budget: int,
+        once: Callable[[], Any],
+        held: int = 0,
+        reuses: bool = False,
     ) -> Chunks:
         """For images like `image`, of which `once` sends one through the model. `what` names the kind of work.
 
-        Of the budget, `held` bytes are for what the method keeps meanwhile.
+        Of the budget, `held` bytes are for what the method keeps meanwhile. With `reuses`, right where every buffer
+        grows with the chunk, a CPU gets so few at once that buffers are of a size that is kept for the next chunk.
         """
         key = (tuple(image.shape[-3:]), image.dtype, image.device, what)
         with self._lock:
@@ -61,11 +69,10 @@ class Sizing:
             with self._lock:
                 self._bytes.setdefault(model.module, {})[key] = sizes
         of_one, largest = sizes
-        if image.device.type == "cpu":
-            fitting = min(int((budget - held) / (_BESIDES_ON_CPU * of_one)), _REUSED // largest)
-        else:
-            fitting = int((budget - held) / (_BESIDES * of_one))
-        return Chunks(max(1, min(_MOST, fitting)), image.device)
+        on_cpu = image.device.type == "cpu"
+        fitting = int((budget - held) / ((_BESIDES_ON_CPU if on_cpu else _BESIDES) * of_one))
+        most = min(_MOST, _REUSED // largest) if on_cpu and reuses else _MOST
+        return Chunks(max(1, min(most, fitting)), image.device)
 
 
 class Chunks:
