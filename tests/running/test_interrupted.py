@@ -17,7 +17,12 @@ from tests.reading.processes import gone, readers
 from tests.reading.troubled import faults_of
 from tests.running.slides import dotted
 
-MAIN = "import sys; from xaipipe.cli.main import main; sys.exit(main(sys.argv[1:]))"
+MAIN = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may have it ignored
+from xaipipe.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def test_ctrl_c_does_not_wait_for_a_reader_that_hangs(tmp_path: Path, run_file: Path) -> None:
