@@ -64,7 +64,8 @@ class OmeZarr(Store):
             self._held = OutputLock(output)
 
     def begun(self, output: Path) -> bool:
-        return ledger_path(output).is_file()
+        with storage_errors(output):
+            return ledger_path(output).is_file()
 
     def release(self) -> None:
         ledger, held = self._ledger, self._held

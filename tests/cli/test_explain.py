@@ -231,7 +231,7 @@ def test_photographs_of_every_kind_are_read(
         (["--target", "truth="], "a target has a name or nothing before it\n  got: truth=\n  expected: truth=12"),
         (["--target", "truth=brid"], "unknown target 'brid'\n  expected: a label of the model"),
         (["--beside", "gradcan"], "there is no explain method 'gradcan'\n  next: did you mean 'gradcam'?"),
-        (["--set", "explain.target=[0, 1]"], "parameter 'target' has a value that it cannot take\n  got: [0, 1]"),
+        (["--set", "explain.target=1.5"], "parameter 'target' has a value that it cannot take\n  got: 1.5"),
         (["--score", "softmax"], "parameter 'score' has a value that it cannot take\n  got: 'softmax'"),
         (["--within", "here"], "parameter 'within' has a value that it cannot take\n  got: 'here'"),
         (["--within", "everywhere"], "'within' asks for pixels of the output, and this model's output has none"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -136,6 +137,18 @@ LOCAL: dict[str, Callable[[], nn.Module]] = {
     "repeated far around": lambda: Net(nn.Sequential(nn.ReplicationPad2d(9), conv(3, 3), nn.ReLU())),
     "a border of its own": lambda: Net(nn.Sequential(conv(3, 5, 1, 5), nn.ReLU(), conv(8, 3, 3, 2))),
 }  # fmt: skip
+
+_TELLING = (
+    "strided",
+    "TensorFlow's SAME",
+    "batch norm",
+    "residual",
+    "channels last",
+    "two poolings",
+    "mirrored far around",
+)
+LOCAL_OR_SLOW = [name if name in _TELLING else pytest.param(name, marks=pytest.mark.slow) for name in LOCAL]
+"""For methods that divide an image as another does, which is tried on all."""
 
 STEM = (3, 3, 2, 1)
 NOT_LOCAL: dict[str, tuple[Callable[[], nn.Module], str]] = {

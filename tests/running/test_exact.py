@@ -12,7 +12,7 @@ import zarr
 from torch import nn
 
 import xaipipe
-from tests.running.networks import LOCAL, NOT_LOCAL, SIZE_MATTERS, Net, made
+from tests.running.networks import LOCAL, LOCAL_OR_SLOW, NOT_LOCAL, SIZE_MATTERS, Net, made
 from tests.running.slides import write_tiled
 from tests.running.whole import Counting, content, difference, noise, tables, tiled, whole, whole_pixels
 from xaipipe.running import planning, probing
@@ -51,7 +51,7 @@ def test_equals_the_whole_image_on_every_network(slide: Path, tmp_path: Path, na
     assert difference(got, whole(net, METHODS[method])) < 1e-12
 
 
-@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("name", LOCAL_OR_SLOW)
 def test_relevance_equals_the_whole_images_on_every_network(slide: Path, tmp_path: Path, name: str) -> None:
     net = made(LOCAL[name])
     got = tiled(net, slide, tmp_path / "out.zarr", tables(LRP))

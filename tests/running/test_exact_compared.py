@@ -13,7 +13,7 @@ import zarr
 from torch import Tensor, nn
 
 import xaipipe
-from tests.running.networks import LOCAL, Net, made
+from tests.running.networks import LOCAL, LOCAL_OR_SLOW, Net, made
 from tests.running.slides import write_tiled
 from tests.running.whole import Counting, content, difference, noise, tables, tiled, whole, whole_pixels
 from xaipipe import Batch, ComparingExplainer, Explanation, Grid, Model, Other, hookimpl
@@ -34,7 +34,7 @@ def said_of_whole(output: Path) -> dict[str, Any]:
     return said
 
 
-@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("name", LOCAL_OR_SLOW)
 def test_differences_equal_the_whole_images_and_are_complete_on_every_network(
     slide: Path, tmp_path: Path, name: str
 ) -> None:
