@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from torch import Tensor
@@ -43,6 +44,21 @@ class ExactExplainer(Explainer):
     def require_exact(self) -> None:
         """Refuse settings that no exact run can have; called when one is planned."""
 
+    @abstractmethod
+    def of_share(self, share: ShareBatch) -> Explanation:
+        """What a share adds to the map."""
+
+    @abstractmethod
+    def of_share_each(self, share: ShareBatch, questions: Sequence[Question]) -> list[Explanation]:
+        """The same for each question."""
+
+    def process(self, item: Batch, run: Run) -> Explanation:
+        if not isinstance(item, ShareBatch):
+            return super().process(item, run)
+        if item.asked is None:
+            return self.of_share(item)
+        return item.asked.answered(self.name, partial(self.of_share_each, item))
+
 
 class SummedExplainer(ExactExplainer):
     """Maps on the pixels that are sums over the network's cells: the gradient, and what is linear in it.
@@ -66,12 +82,11 @@ class SummedExplainer(ExactExplainer):
         explanation = self.contributions(batch, model)
         return explanation.replace(values=self.summed(explanation.values))
 
-    def process(self, item: Batch, run: Run) -> Explanation:
-        if not isinstance(item, ShareBatch):
-            return super().process(item, run)
-        if item.asked is None:
-            return self.contributions(item, item.model)
-        return item.asked.answered(self.name, lambda asked: self.contributions_each(item, item.model, asked))
+    def of_share(self, share: ShareBatch) -> Explanation:
+        return self.contributions(share, share.model)
+
+    def of_share_each(self, share: ShareBatch, questions: Sequence[Question]) -> list[Explanation]:
+        return self.contributions_each(share, share.model, questions)
 
 
 class Other(NamedTuple):
@@ -121,14 +136,16 @@ class ComparingExplainer(SummedExplainer):
         others = checked_others(self, batch, self.means(batch.pixels))
         return self.compared(batch, model, (Other(pixels, model) for pixels in others))
 
-    def process(self, item: Batch, run: Run) -> Explanation:
-        if not isinstance(item, ShareBatch):
-            return super().process(item, run)
-        pairs = zip(checked_others(self, item, item.fitted), item.others, strict=True)
-        others = (Other(pixels, model) for pixels, model in pairs)
-        if item.asked is None:
-            return self.compared(item, item.model, others)
-        return item.asked.answered(self.name, lambda asked: self.compared_each(item, item.model, others, asked))
+    def of_share(self, share: ShareBatch) -> Explanation:
+        return self.compared(share, share.model, _others_of(self, share))
+
+    def of_share_each(self, share: ShareBatch, questions: Sequence[Question]) -> list[Explanation]:
+        return self.compared_each(share, share.model, _others_of(self, share), questions)
+
+
+def _others_of(explainer: ComparingExplainer, share: ShareBatch) -> Iterator[Other]:
+    pairs = zip(checked_others(explainer, share, share.fitted), share.others, strict=True)
+    return (Other(pixels, model) for pixels, model in pairs)
 
 
 def checked_others(explainer: ComparingExplainer, batch: Batch, means: Tensor | None) -> Iterator[Tensor]:
@@ -174,15 +191,12 @@ class FittedExplainer(ExactExplainer):
         pairs = zip(questions, fitted, strict=True)
         return [self.asking(question).explain_fitted(batch, model, own) for question, own in pairs]
 
-    def process(self, item: Batch, run: Run) -> Explanation:
-        if not isinstance(item, ShareBatch):
-            return super().process(item, run)
-        if item.asked is None:
-            assert item.fitted is not None
-            return self.explain_fitted(item, item.model, item.fitted)
-        return item.asked.answered(
-            self.name, lambda asked: self.explain_fitted_each(item, item.model, asked, item.fitted_each)
-        )
+    def of_share(self, share: ShareBatch) -> Explanation:
+        assert share.fitted is not None
+        return self.explain_fitted(share, share.model, share.fitted)
+
+    def of_share_each(self, share: ShareBatch, questions: Sequence[Question]) -> list[Explanation]:
+        return self.explain_fitted_each(share, share.model, questions, share.fitted_each)
 
 
 class CellwiseExplainer(ExactExplainer):
@@ -192,12 +206,11 @@ class CellwiseExplainer(ExactExplainer):
     same of these as of the whole image.
     """
 
-    def process(self, item: Batch, run: Run) -> Explanation:
-        if not isinstance(item, ShareBatch):
-            return super().process(item, run)
-        if item.asked is None:
-            return self.explain(item, item.model)
-        return item.asked.answered(self.name, lambda asked: self.explain_each(item, item.model, asked))
+    def of_share(self, share: ShareBatch) -> Explanation:
+        return self.explain(share, share.model)
+
+    def of_share_each(self, share: ShareBatch, questions: Sequence[Question]) -> list[Explanation]:
+        return self.explain_each(share, share.model, questions)
 
 
 def own_cells(batch: Batch, maps: Tensor) -> Tensor:

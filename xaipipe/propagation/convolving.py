@@ -103,7 +103,7 @@ def _product(weight: Tensor, cotangents: Tensor) -> Tensor:
 def _by_phases(of: Convolved, cotangents: Tensor, weight: Tensor, size: torch.Size) -> Tensor:
     """Inputs that lie `stride` apart see the same weights: each such phase is a convolution, and all are one."""
     images, channels = len(cotangents), weight.shape[1]
-    rows, columns = axes = [_Axis(*axis) for axis in zip(weight.shape[2:], of.stride, of.padding, strict=True)]
+    rows, columns = axes = _axes(of, weight.shape[2:])
     wanted = [-(-length // axis.stride) for length, axis in zip(size, axes, strict=True)]
     margins = [axis.margin(got, many) for axis, got, many in zip(axes, cotangents.shape[2:], wanted, strict=True)]
     made = F.conv2d(cotangents, _phases(weight, axes), padding=margins)
@@ -153,5 +153,8 @@ def _phases(weight: Tensor, axes: Sequence[_Axis]) -> Tensor:
 
 
 def _waste(of: Convolved, kernel: Sequence[int]) -> float:
-    axes = [_Axis(*axis) for axis in zip(kernel, of.stride, of.padding, strict=True)]
-    return math.prod(axis.taps * axis.stride / axis.kernel for axis in axes)
+    return math.prod(axis.taps * axis.stride / axis.kernel for axis in _axes(of, kernel))
+
+
+def _axes(of: Convolved, kernel: Sequence[int]) -> list[_Axis]:
+    return [_Axis(*axis) for axis in zip(kernel, of.stride, of.padding, strict=True)]
