@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 
 from xaipipe.errors import ExplanationWarning
 from xaipipe.types import Batch, Tile
@@ -89,6 +90,39 @@ def remark(text: str) -> None:
         heard.remarks.append(text)
         return
     warnings.warn(text, ExplanationWarning, stacklevel=3)
+
+
+class OfCopies:
+    """What is doubted of copies of a batch's images: every kind is said once, by the worst copy of each image."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._worst: dict[str, dict[int, tuple[float, Doubt, int]]] = {}
+        self._remarks: dict[str, None] = {}
+
+    @contextmanager
+    def made_of(self, images: Sequence[int]) -> Iterator[None]:
+        """Inside, the copies of these images are explained."""
+        with listening() as heard:
+            yield
+        self._remarks.update(dict.fromkeys(heard.remarks))
+        for found in heard.doubts:
+            worst = self._worst.setdefault(found.kind, {})
+            for copy, (image, excess) in enumerate(zip(images, found.excess, strict=True)):
+                if image not in worst or excess > worst[image][0]:
+                    worst[image] = excess, found, copy
+
+    def say(self) -> None:
+        """Doubt the images that the copies were made of, whatever is explained of them."""
+        for text in self._remarks:
+            remark(text)
+        for kind, worst in self._worst.items():
+            excess = [worst[image][0] if image in worst else 0.0 for image in range(len(self._batch.pixels))]
+            doubt(kind, self._batch, excess, partial(self._text, kind))
+
+    def _text(self, kind: str, image: int) -> str:
+        _, found, copy = self._worst[kind][image]
+        return f"of a noisy copy of {named(self._batch, image)}: {found.text(copy)}"
 
 
 def named(batch: Batch, image: int) -> str:

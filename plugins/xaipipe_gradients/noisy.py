@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from xaipipe import Batch, Explanation, Grid, Model, Question
+from xaipipe.doubts import OfCopies
 from xaipipe.nested import Nested, NestedMethod
 from xaipipe_gradients.draws import normal
 from xaipipe_gradients.moments import Moments, relative
@@ -56,18 +57,21 @@ class NoisyExplainer(PointsExplainer):
         settled = [selection.settled for selection in selections]
         found = [[Moments() for _ in range(len(batch.pixels))] for _ in questions]
         kinds: list[tuple[Grid, dict[str, Any]]] = []
+        doubts = OfCopies(batch)
 
         def at(places: list[Place]) -> list[tuple[Place, list[Tensor]]]:
             images = [image for image, _ in places]
-            each = self._base.explain_each(
-                self._noisy(batch, places), model, [question.at(images) for question in settled]
-            )
+            with doubts.made_of(images):
+                each = self._base.explain_each(
+                    self._noisy(batch, places), model, [question.at(images) for question in settled]
+                )
             kinds[:] = kinds or [(one.grid, _kept(one)) for one in each]
             return [(place, [one.values[j] for one in each]) for j, place in enumerate(places)]
 
         for (image, _), maps in self.work_through(batch, model, samples, ("maps", len(questions)), at):
             for moments, values in zip(found, maps, strict=True):
                 moments[image].add(self.one(values.double()))
+        doubts.say()
         explanations = []
         for (grid, kept), selection, moments in zip(kinds, selections, found, strict=True):
             values, errors = (torch.stack(parts) for parts in zip(*map(self.finished, moments), strict=True))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import BeforeValidator, Field
 
-from xaipipe import Batch, Model
+from xaipipe import Batch, Explanation, Model, Question
 from xaipipe.errors import UsageError
 from xaipipe.propagation import Rules
 from xaipipe_propagation.composites import Composite
@@ -16,6 +16,7 @@ from xaipipe_propagation.custom import Chosen, CompositeTable, known_composite
 from xaipipe_propagation.named import Settings
 from xaipipe_propagation.relevance import RelevanceExplainer
 from xaipipe_propagation.rules import Bounds
+from xaipipe_propagation.rules.bounded import doubt_pixels_beyond
 
 
 def _parse(value: Any) -> Any:
@@ -57,6 +58,12 @@ class Lrp(RelevanceExplainer):
         alpha: float | None = Field(None, ge=1, description="of alpha-beta rules, beta is alpha - 1; unset: 2")
         low: list[float] | None = Field(None, description="of z_box: lowest value of each channel, or one for all")
         high: list[float] | None = Field(None, description="of z_box: highest value of each channel, or one for all")
+
+    def _contributed(self, batch: Batch, model: Model, questions: Sequence[Question]) -> list[Explanation]:
+        explanations = super()._contributed(batch, model, questions)
+        if "low" in Chosen.of(self.params.composite).takes():
+            doubt_pixels_beyond(self._bounds(batch, model), batch)
+        return explanations
 
     def rules(self, batch: Batch, model: Model) -> Rules:
         chosen = Chosen.of(self.params.composite)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import xaipipe
 from tests.propagation_methods.networks import seeded
-from xaipipe import InputError, UsageError
+from xaipipe import ExplanationWarning, InputError, UsageError
 from xaipipe.propagation.unknown import UnknownOperatorError
 from xaipipe.testing import ExplainerContract, SmallCnn, images
 from xaipipe_propagation.lrp import Lrp
@@ -64,7 +64,7 @@ class TestLrpAlpha2Beta1Flat(ExplainerContract):
 
 class TestLrpGammaBox(ExplainerContract):
     method = Lrp
-    params: ClassVar = {"composite": "epsilon_gamma_box", "low": [-4.0], "high": [4.0]}
+    params: ClassVar = {"composite": "epsilon_gamma_box", "low": [-6.0], "high": [6.0]}
     scales_with_score = True
 
 
@@ -224,12 +224,32 @@ def test_settings_make_a_difference() -> None:
 
 def test_bounds_of_z_box_come_from_the_preprocessing() -> None:
     """No pixel can be darker than black or brighter than white."""
-    net, x = SmallCnn().double(), images(1).double()
+    net, x = SmallCnn().double(), images(1).double().clamp(-0.7, 1.7)
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
     model = xaipipe.Model(net, preprocess=xaipipe.Preprocess(size=32, mean=mean, std=std))
     low, high = ([(end - m) / s for m, s in zip(mean, std, strict=True)] for end in (0, 1))
     given = xaipipe.explain(net, x, "lrp", target=1, composite="epsilon_gamma_box", low=low, high=high)
     assert xaipipe.explain(model, x, "lrp", target=1, composite="epsilon_gamma_box").values.equal(given.values)
+
+
+def test_pixels_beyond_the_bounds_of_z_box_are_doubted(recwarn: pytest.WarningsRecorder) -> None:
+    x = torch.full((2, 3, 8, 8), 0.5)
+    x[1, 2, 4, 4] = 1.25
+    params = {"composite": "epsilon_gamma_box", "low": [0.0], "high": [1.0]}
+    xaipipe.explain(SmallCnn(), x[:1], "lrp", target=1, **params)
+    xaipipe.explain(SmallCnn(), x.clamp(max=1.005), "lrp", target=1, **params)
+    assert not recwarn.list, "a rounding is no doubt"
+    message = r"pixels of image 1 are not between[\s\S]*from 0.5 to 1.25 in channel 2[\s\S]*from 0 to 1"
+    with pytest.warns(ExplanationWarning, match=message):
+        xaipipe.explain(SmallCnn(), x, "lrp", target=1, **params)
+
+
+def test_pixels_beyond_the_bounds_of_noisy_copies_are_doubted_once() -> None:
+    x = torch.rand(2, 3, 8, 8)
+    base = {"method": "lrp", "composite": "epsilon_gamma_box", "low": [0.0], "high": [1.0]}
+    with pytest.warns(ExplanationWarning, match="of a noisy copy of image [01]: z_box: pixels of") as found:
+        xaipipe.explain(SmallCnn(), x, "smoothgrad", target=1, base=base, samples=8, sigma=0.5)
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xaipipe import Batch
+from xaipipe.doubts import doubt, named
 from xaipipe.errors import UsageError
 from xaipipe.ops import box_combine
 from xaipipe.propagation import Books, Operation, Rule, Weighted
 from xaipipe.propagation.weighted import Convolution
 from xaipipe_propagation.rules.dividing import shares
+
+_BEYOND = 0.01
+"""How far beyond the bounds a pixel may lie, as a share of their distance: half precisions and resizings round."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,27 @@ class Bounds:
         for step in steps:
             ends = [step.run(end) for end in ends]
         return torch.minimum(*ends), torch.maximum(*ends)  # a negative factor makes the lowest the highest
+
+
+def doubt_pixels_beyond(bounds: Bounds, batch: Batch) -> None:
+    """Of pixels that are not between the bounds, z_box takes what speaks for the output to speak against it."""
+    low, high = (end.reshape(-1, end.shape[-1], 1, 1) for end in (bounds.low, bounds.high))
+    pixels = batch.pixels.to(device=low.device, dtype=torch.float64)
+    beyond = torch.maximum(low - pixels, pixels - high) / (high - low).clamp_min(torch.finfo(low.dtype).tiny)
+    worst = beyond.flatten(2).amax(dim=2)
+
+    def text(image: int) -> str:
+        channel = int(worst[image].argmax())
+        own = pixels[image, channel]
+        least, most = (float(end[image % len(end), channel]) for end in (low, high))
+        return (
+            f"z_box: pixels of {named(batch, image)} are not between the bounds\n"
+            f"  got: values from {float(own.amin()):.4g} to {float(own.amax()):.4g} in channel {channel}\n"
+            f"  expected: from {least:.4g} to {most:.4g}\n"
+            f"  next: say with low and high between what the model's pixels lie"
+        )
+
+    doubt("z_box: pixels beyond the bounds", batch, (worst.amax(dim=1) - _BEYOND).tolist(), text)
 
 
 @dataclass(frozen=True, eq=False)
