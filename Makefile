@@ -46,7 +46,7 @@ test-cpp: setup
 	$(BIN)/ctest --test-dir $(SANITIZED) --output-on-failure
 
 test-python: setup
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 8 --dist worksteal
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

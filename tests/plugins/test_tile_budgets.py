@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import struct
-import time
-import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import imagecodecs
@@ -15,23 +13,12 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tests.frugal import frugal
 from xaipipe import InputError, Registry
 from xaipipe.slides import open_slide
 from xaipipe.testing import striped_pixels
 
 PIXELS = striped_pixels(150, 170)
-
-
-@contextmanager
-def frugal(memory: float = 30e6, seconds: float = 2.0) -> Iterator[None]:
-    tracemalloc.start()
-    started = time.perf_counter()
-    try:
-        yield
-        assert time.perf_counter() - started < seconds
-        assert tracemalloc.get_traced_memory()[1] < memory
-    finally:
-        tracemalloc.stop()
 
 
 def tiff(entries: list[tuple[int, int, int, int]], tail: bytes = b"", big: bool = False, after: int = 0) -> bytes:
