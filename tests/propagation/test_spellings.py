@@ -182,6 +182,8 @@ SPELLINGS: dict[str, list[Callable[[Tensor], Any]]] = {
         lambda x: F.grid_sample(x, GRID, align_corners=False),
         lambda x: F.grid_sample(x, grid=GRID, mode="bicubic", padding_mode="border", align_corners=True),
         lambda x: F.lp_pool2d(x, 2, 2, stride=1),
+        lambda x: torch.logsumexp(x, (2, 3)),
+        lambda x: x.logsumexp(1, keepdim=True) + torch.special.logsumexp(100 * x, dim=-1, keepdim=True),
         lambda x: F.lp_pool2d(x.exp(), 1.5, kernel_size=(1, 3), ceil_mode=True),
         lambda x: F.lp_pool1d(x.flatten(2), 2, 3),
         lambda x: x.cumsum(dim=2),

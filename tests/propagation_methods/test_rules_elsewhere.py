@@ -226,6 +226,24 @@ def test_a_product_of_matrices_by_halves() -> None:
     assert_accounted(got)
 
 
+@pytest.mark.parametrize("before", [torch.clone, torch.relu])
+def test_a_soft_maximum_hands_on_shares_of_its_sum(before: Callable[[Tensor], Tensor]) -> None:
+    """To zeros, too, though a ReLU has made them."""
+    net, x = Function(lambda x: before(x).logsumexp((2, 3))), pixels()
+    (begin,) = relevances(net, x, 1)
+    (got,) = pulled(net, x, Pass(), [begin])
+    want = begin[..., None, None] * before(x).flatten(2).softmax(2).view_as(x)
+    torch.testing.assert_close(got.values, want, rtol=1e-5, atol=1e-5)
+    assert_accounted(got)
+
+
+def test_a_soft_maximum_of_numbers_whose_exponentials_overflow() -> None:
+    net, x = Function(lambda x: (200 + x).logsumexp((2, 3))), pixels().float()
+    (got,) = pulled(net, x, Pass(), [torch.ones(2, SHAPE[0])])
+    assert got.values.isfinite().all()
+    torch.testing.assert_close(got.selection.outputs, net(x))
+
+
 @pytest.mark.parametrize("dim", [1, -1])
 def test_softmax_is_its_expansion_at_zero(dim: int) -> None:
     net, x = Function(lambda x: x.softmax(dim)), pixels()

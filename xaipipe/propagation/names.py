@@ -32,6 +32,7 @@ _SYNONYMS = {
     "_softmax": "softmax",
     "special_softmax": "softmax",
     "special_log_softmax": "log_softmax",
+    "special_logsumexp": "logsumexp",
     "_log_softmax": "log_softmax",
     "special_expit": "sigmoid",
     "adaptive_max_pool2d_with_indices": "adaptive_max_pool2d",

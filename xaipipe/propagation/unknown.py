@@ -9,7 +9,7 @@ from xaipipe.propagation.calls import Call
 from xaipipe.propagation.operation import Operation
 
 _HINT = (
-    "tell rules what it is, such as xaipipe.propagation.register('NAME', kind='activation'), see docs/plugins.md; "
+    "tell rules what it is by xaipipe.propagation.register('NAME', kind=…), see docs/plugins.md; "
     "or use a gradient method"
 )
 

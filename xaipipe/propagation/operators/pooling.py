@@ -61,6 +61,19 @@ def _power_sum(call: Call, _: Surroundings) -> Decomposed | None:
     return Decomposed(run, parts=("activation", "average", "scale"))
 
 
+def _soft_maximum(call: Call, _: Surroundings) -> Decomposed | None:
+    """logsumexp, which pools what a slide's tiles say: of what arrives, each gets its share of the sum."""
+    if len(call.operands) != 1:
+        return None
+    x, dim, keep = call.get(0, "input"), call.get(1, "dim"), call.get(2, "keepdim", False)
+
+    def run() -> Any:
+        total = x.double().exp().sum(dim=dim, keepdim=keep)  # as float32, it would overflow from 89 on
+        return total.log().to(x.dtype)
+
+    return Decomposed(run, parts=("activation", "average"))
+
+
 def _largest(call: Call, surroundings: Surroundings) -> Described | None:
     mark = merged(call.marks)
     if call.name in ("max", "min") and isinstance(call.get(1, "other"), Tensor):
@@ -136,5 +149,6 @@ POOLING: dict[str, Describer] = {
     **dict.fromkeys(_LARGEST, _largest),
     **dict.fromkeys(_AVERAGING, _power_sum),
     "grid_sample": _sampled,
+    "logsumexp": _soft_maximum,
     **dict.fromkeys(("norm", "vector_norm", "linalg_vector_norm", "linalg_norm", "std", "var"), _statistic),
 }
