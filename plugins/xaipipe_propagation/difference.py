@@ -30,6 +30,7 @@ class Difference:
         self._reference_scores = batch.pixels.new_zeros(self._images, dtype=torch.float64)
         self._references = 0
         self._selection: Selection | None = None
+        self._rounding = 0.0
 
     def add(self, found: Compared, references: Tensor) -> None:
         """All images with one reference each, then with another, and so on: [R · N, …]."""
@@ -38,7 +39,7 @@ class Difference:
         self._values += (multipliers * (self._batch.pixels - references)).sum(dim=0)
         self._reference_scores += found.reference_scores.double().unflatten(0, (times, -1)).sum(dim=0)
         self._references += times
-        self._selection = found.selection
+        self._selection, self._rounding = found.selection, found.rounding
 
     def explanation(self, said: dict[str, object], by_gradient: Iterable[str]) -> Explanation:
         """Of whole images, whose values sum to the difference."""
@@ -78,9 +79,7 @@ class Difference:
         scores = explanation.scores.double().abs() + reference_scores.abs()
         handed_out = explanation.values.double().abs().sum(dim=(1, 2, 3))
         size = scores + torch.minimum(handed_out, _CANCELLING * scores)
-        assert self._selection is not None
-        kinds = (explanation.values.dtype, self._selection.outputs.dtype)  # a model may compute in a lower precision
-        bounds = _SHARE * differences.abs() + _ROUNDINGS * max(torch.finfo(kind).eps for kind in kinds) * size
+        bounds = _SHARE * differences.abs() + _ROUNDINGS * self._rounding * size
 
         def blame(image: int) -> str:
             if by_gradient := explanation.diagnostics.get("by_gradient"):

@@ -129,11 +129,12 @@ def test_contributions_sum_to_the_difference_of_the_scores(function: str, rule: 
             assert float(difference.abs().max()) > 1e-6
 
 
-def test_rounding_inside_an_autocast_of_the_models_own_is_no_gap() -> None:
+@pytest.mark.parametrize("ends_in", [torch.bfloat16, torch.float32])
+def test_rounding_inside_an_autocast_of_the_models_own_is_no_gap(ends_in: torch.dtype) -> None:
     class Lower(Around):
         def forward(self, x: Tensor) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16):
-                return super().forward(x)
+                return super().forward(x).to(ends_in)
 
     net, x = Lower(F.relu).float(), images(3, (8, 8))
     with warnings.catch_warnings():

@@ -33,6 +33,8 @@ class Compared:
     selection: Selection
     reference_scores: Tensor
     """[N]"""
+    rounding: float
+    """Of numbers about one, in the lowest precision that the model computed in."""
 
 
 class Comparison:
@@ -59,6 +61,11 @@ class Comparison:
         foreign = ["operators that cannot be seen"] if self._run.saw_foreign else []
         return sorted({*self._run.undescribed, *self._first.unknown, *foreign})
 
+    @property
+    def _rounding(self) -> float:
+        kinds = [met.precision for met in self._met if met.precision is not None and met.precision.is_floating_point]
+        return max(torch.finfo(kind).eps for kind in (self._leaf.dtype, self.selections[0].outputs.dtype, *kinds))
+
     def against(self, references: Tensor, model: Model | None = None) -> list[Compared]:
         """With a reference for each image; `model` answers for them, where it is another one."""
         scores = self._read(model or self._model, references)
@@ -74,7 +81,8 @@ class Comparison:
             some = slice(first, first + chunk)
             with going_back(self._model.source):
                 pulled += pulled_from(self.selections[some], begins[some], self._leaf, self._run.sinks, keep=True)
-        return [Compared(one.values, one.selection, score) for one, score in zip(pulled, scores, strict=True)]
+        found = zip(pulled, scores, strict=True)
+        return [Compared(one.values, one.selection, score, self._rounding) for one, score in found]
 
     def _read(self, model: Model, references: Tensor) -> list[Tensor]:
         """The scores of the references; what every operator read for them is noted."""

@@ -28,6 +28,8 @@ class Met(Rule):
         self.rule, self.op = rule, op
         self.here: tuple[Tensor, ...] = ()
         self.there: tuple[Tensor, ...] = ()
+        self.precision: torch.dtype | None = None
+        """Of the output."""
         self.maker: Met | None = None
         """Whose very output the first operand is."""
         self.apart: Tensor | None = None
@@ -35,6 +37,7 @@ class Met(Rule):
 
     def ran(self, op: Operation, operands: Sequence[Tensor], result: Tensor) -> None:
         self.here = tuple(operand.detach() for operand in operands)
+        self.precision = result.dtype
         self.maker = getattr(operands[0], _MAKER, None)
         setattr(result, _MAKER, self)
 
