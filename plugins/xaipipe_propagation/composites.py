@@ -13,8 +13,8 @@ from xaipipe.propagation import Books, Operation, Rule, Weighted
 from xaipipe.propagation.unknown import UnknownOperatorError
 from xaipipe_propagation.rules import Contributions, Join, Pass, Scale, Softmax, SplitProduct, Sum
 
-_BY_GRADIENT = {"max"}
-"""Kinds whose gradient hands relevance to those that won it."""
+_BY_GRADIENT = {"max", "logsumexp"}
+"""Kinds whose gradient hands relevance to those that won it, or to each by its share of the sum."""
 
 
 @dataclass(frozen=True)

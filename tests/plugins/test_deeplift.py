@@ -110,6 +110,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tokens first": tokens,
     "resized": lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"),
     "logsumexp": lambda x: x.logsumexp((2, 3)),
+    "logsumexp of logarithms": lambda x: (9 * x - 100).logsumexp(1) / 50,
     "lp_pool2d": lambda x: F.lp_pool2d(x, 2, 3, stride=2),
     "windows": lambda x: F.unfold(x, 3, padding=1, stride=2).relu(),
     "residual": lambda x: F.relu(x + F.relu(x - 0.2)),

@@ -43,6 +43,29 @@ def test_lrp_0_of_a_relu_net_without_bias_is_input_times_gradient(how: str) -> N
     torch.testing.assert_close(lrp.values.sum(dim=(1, 2, 3)), lrp.scores, rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("composite", ["epsilon_plus", "epsilon_gamma", "excitation_backprop"])
+def test_arguments_by_name_are_the_same_arguments(composite: str) -> None:
+    """Signs and weights are seen, too."""
+
+    class Spelt(torch.nn.Module):
+        def __init__(self, by_name: bool) -> None:
+            super().__init__()
+            self.first, self.second = torch.nn.Conv2d(3, 8, 3), torch.nn.Conv2d(8, 8, 3)
+            self.weight = torch.nn.Parameter(torch.randn(8, 4))
+            self.by_name = by_name
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x).relu()
+            x = torch.add(x, other=-1.0) if self.by_name else x + -1.0
+            x = self.second(x).relu().mean((2, 3))
+            return torch.matmul(x, other=self.weight) if self.by_name else x @ self.weight
+
+    one, other = (seeded(lambda by_name=by_name: Spelt(by_name)) for by_name in (False, True))
+    x = images(2, (8, 8)).double()
+    want, got = (xaipipe.explain(net, x, "lrp", target=1, composite=composite).values for net in (one, other))
+    assert got.equal(want)
+
+
 def test_ties_in_a_max_pooling_are_there() -> None:
     x = tied()
     pooled = torch.nn.functional.max_pool2d(x, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)

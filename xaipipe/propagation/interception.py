@@ -115,6 +115,8 @@ class Interception(TorchFunctionMode):
         spelt = spelling(func)
         if spelt.is_about or self._root is None:  # before `begin` nothing depends on the input
             return func(*args, **kwargs)
+        if kwargs:
+            args, kwargs = spelt.in_order(args, kwargs)
         slots: list[Slot] = []
         operands: list[Tensor] = []
         marks: list[Mark] = []

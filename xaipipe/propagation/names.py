@@ -56,6 +56,16 @@ _ABOUT = frozenset(
     }
 )
 """Questions about a tensor that have nothing to do with its values."""
+_LEADING = {
+    **dict.fromkeys(("add", "sub", "rsub", "mul", "div", "maximum", "minimum", "max", "min"), ("input", "other")),
+    **dict.fromkeys(("matmul", "inner"), ("input", "other")),
+    **dict.fromkeys(("mm", "bmm"), ("input", "mat2")),
+    "mv": ("input", "vec"),
+    "pow": ("input", "exponent"),
+    "tensordot": ("a", "b"),
+    "where": ("condition", "input", "other"),
+}
+"""Names of the first arguments, where there is more than an `input` that an operator may be about."""
 RESHAPING = frozenset(
     {"squeeze", "unsqueeze", "t", "transpose", "resize", "resize_as", "as_strided", "set", "swap_tensors"}
 )
@@ -74,6 +84,15 @@ class Spelling:
     @property
     def is_about(self) -> bool:
         return self.name in _ABOUT
+
+    def in_order(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same arguments, the first of them by position, however they were given."""
+        ordered, named = list(args), dict(kwargs)
+        for name in _LEADING.get(self.name, ("input",))[len(args) :]:
+            if name not in named:
+                break
+            ordered.append(named.pop(name))
+        return tuple(ordered), named
 
     def writes(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         """Whether such a call writes into its first argument."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 Kind = Literal[
     "convolution", "linear", "scale", "norm", "sum", "average", "activation", "product", "matmul", "softmax", "max",
-    "join", "statistic",
+    "logsumexp", "join", "statistic",
 ]  # fmt: skip
 
 
@@ -21,7 +21,8 @@ class Operation:
 
     Kinds: `convolution`, `linear` (see `Weighted`), `scale` (times constants, plus constants), `norm` (by statistics of
     its input), `sum`, `average` (linear without weights: poolings, means, resizing), `activation`, `product`, `matmul`
-    (of two that depend on the input), `softmax`, `max`, `join` (beside what does not depend on the input), `statistic`.
+    (of two that depend on the input), `softmax`, `max`, `logsumexp`, `join` (beside what does not depend on the input),
+    `statistic`.
     """
 
     kind: str
@@ -43,6 +44,8 @@ class Operation:
     """Of a scale: what is added."""
     dimension: int | None = None
     """Of a softmax: along which it sums to one."""
+    dimensions: tuple[int, ...] = ()
+    """Of a logsumexp: over which it sums."""
     keeps_zero: bool = False
     """Of an activation: whether it makes zero of zero."""
     factors: tuple[float, ...] = ()

@@ -11,7 +11,7 @@ from xaipipe_propagation.compared.cancelling import RevealCancel, SplitSum, Spli
 from xaipipe_propagation.compared.maxima import Winner
 from xaipipe_propagation.compared.products import Halfway, Product
 from xaipipe_propagation.compared.rule import DifferenceRule
-from xaipipe_propagation.compared.softmax import LogarithmicMean
+from xaipipe_propagation.compared.softmax import LogarithmicMean, LogarithmicShares
 
 _LINEAR: dict[str, Rule | None] = {
     **dict.fromkeys(("convolution", "linear"), Gradient()),
@@ -48,6 +48,7 @@ RESCALE = How(
         "product": Product(),
         "matmul": Halfway(),
         "softmax": LogarithmicMean(),
+        "logsumexp": LogarithmicShares(),
     }
 )
 _SPLIT = {"activation": RevealCancel(), "convolution": SplitWeights(), "linear": SplitWeights(), "sum": SplitSum()}

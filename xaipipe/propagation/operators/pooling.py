@@ -61,17 +61,13 @@ def _power_sum(call: Call, _: Surroundings) -> Decomposed | None:
     return Decomposed(run, parts=("activation", "average", "scale"))
 
 
-def _soft_maximum(call: Call, _: Surroundings) -> Decomposed | None:
-    """logsumexp, which pools what a slide's tiles say: of what arrives, each gets its share of the sum."""
+def _soft_maximum(call: Call, _: Surroundings) -> Described | None:
     if len(call.operands) != 1:
         return None
-    x, dim, keep = call.get(0, "input"), call.get(1, "dim"), call.get(2, "keepdim", False)
-
-    def run() -> Any:
-        total = x.double().exp().sum(dim=dim, keepdim=keep)  # as float32, it would overflow from 89 on
-        return total.log().to(x.dtype)
-
-    return Decomposed(run, parts=("activation", "average"))
+    (mark,) = call.marks
+    dim = call.get(1, "dim")
+    dimensions = (dim,) if isinstance(dim, int) else tuple(dim)
+    return described("logsumexp", call, mark.passed_on(mark.nonnegative, mark.gate), dimensions=dimensions)
 
 
 def _largest(call: Call, surroundings: Surroundings) -> Described | None:
