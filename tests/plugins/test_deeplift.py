@@ -144,6 +144,21 @@ def test_rounding_inside_an_autocast_of_the_models_own_is_no_gap(ends_in: torch.
     assert max(map(abs, found.diagnostics["gap"])) > 1e-5
 
 
+def test_a_choice_by_value_inside_an_autocast_is_a_gap() -> None:
+    class Chooses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last = nn.Conv2d(3, 16, 3), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return self.last(self.first(x).relu().mean((2, 3)).topk(4, dim=1).values).float()
+
+    with pytest.warns(ExplanationWarning, match="chooses by value"):
+        explain(Chooses(), images(1, (8, 8)))
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_reference_near_the_image_gives_the_gradient(rule: str) -> None:
     """Also where differences are too small to be divided by, and for the image itself."""
