@@ -73,7 +73,7 @@ class Comparison:
         for first in range(0, len(begins), chunk):
             some = slice(first, first + chunk)
             with going_back(self._model.source):
-                pulled += pulled_from(self.selections[some], begins[some], self._leaf, self._run.sinks, keep=True)
+                pulled += pulled_from(self.selections[some], begins[some], self._leaf, self._run.ledger, keep=True)
         return [Compared(one.values, one.selection, score) for one, score in zip(pulled, scores, strict=True)]
 
     def _read(self, model: Model, references: Tensor) -> list[Tensor]:
