@@ -21,8 +21,9 @@ class Books:
 
     def absorb(self, absorber: Absorber, values: Tensor, factor: float = 1) -> None:
         """Enter what is kept of each element [K, N·…, …]."""
-        amounts = values
-        if values.shape[1:] != (self.images,):
+        if values.shape[1:] == (self.images,):
+            amounts = values.clone()  # into what arrives, others may write before the books are read
+        else:
             amounts = values.reshape(values.shape[0], self._parts(values.shape[1:]), -1).sum(dim=2)
         self.enter(absorber, amounts if factor == 1 else factor * amounts)
 
@@ -39,7 +40,10 @@ class Books:
         return self.images if shape and shape[0] % self.images == 0 else 1
 
     def enter(self, absorber: Absorber, amounts: Tensor) -> None:
-        """Enter amounts [K, N], or [K, 1] of all images together: their sum is right then, and that is all."""
+        """Enter amounts [K, N], or [K, 1] of all images together: their sum is right then, and that is all.
+
+        They are read when the way back is over; nobody writes there until then.
+        """
         if amounts.shape[1] != self.images:
             amounts = (amounts / self.images).expand(-1, self.images)
         before = self.amounts.get(absorber)

@@ -155,7 +155,7 @@ def _propagated(
     books = Books(ruled.images)
     parts = ruled.rule.propagate(ruled.op, kept, output, arriving, books)
     if ruled.account is not None:
-        ruled.account.enter(books, arriving)
+        ruled.account.books = books
     if len(parts) != len(shapes):
         raise ValueError(f"the rule for {ruled.op} answered for {len(parts)} operands, expected {len(shapes)}")
     return tuple(_checked(ruled.op, part, arriving, shape) for part, shape in zip(parts, shapes, strict=True))
@@ -163,7 +163,7 @@ def _propagated(
 
 def _checked(op: Operation, part: Tensor | None, arriving: Tensor, shape: torch.Size) -> Tensor:
     """What an operand of that shape gets; zeros for nothing."""
-    expected = (len(arriving), *shape)
+    expected = (arriving.shape[0], *shape)
     if part is None:
         return arriving.new_zeros(()).expand(expected)
     if part.shape != expected:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from xaipipe.propagation.books import ABSORBERS, Books
+from xaipipe.propagation.books import ABSORBERS, Absorber, Books
 from xaipipe.propagation.operation import Operation
 
 
@@ -26,17 +25,14 @@ class Account:
 
     operation: Operation
     kind: torch.dtype
-    """In which amounts are kept."""
-    amounts: Tensor | None = None
-    """Of the latest way back [K, absorbers, N]; None where it did not come by."""
+    """The type in which amounts are kept."""
+    books: Books | None = None
+    """Of the latest way back; None where it did not come by."""
 
-    def enter(self, books: Books, arriving: Tensor) -> None:
-        """What a rule made of what arrived [K, …]."""
-        amounts = arriving.new_zeros(len(arriving), len(ABSORBERS), books.images, dtype=self.kind)
-        for row, absorber in enumerate(ABSORBERS):
-            if (entered := books.amounts.get(absorber)) is not None:
-                amounts[:, row] = entered
-        self.amounts = amounts
+    def row(self, absorber: Absorber, nothing: Tensor) -> Tensor:
+        """What went to an absorber, in the place of `nothing` [K, N]."""
+        amounts = None if self.books is None else self.books.amounts.get(absorber)
+        return nothing if amounts is None else amounts.to(self.kind).to(nothing).expand_as(nothing)
 
 
 class Ledger:
@@ -46,7 +42,8 @@ class Ledger:
     ends comes by all of them, those too from which nothing goes on to where it ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, images: int) -> None:
+        self._images = images
         self.accounts: list[Account] = []
         self.begin()
 
@@ -63,18 +60,17 @@ class Ledger:
     def clear(self) -> None:
         """Before a way back."""
         for account in self.accounts:
-            account.amounts = None
+            account.books = None
 
-    def drawn_up(self, questions: int, nothing: Tensor) -> Iterator[tuple[Absorbed, ...]]:
-        """For each question of the latest way back what every operation kept; `nothing` [absorbers, N] where it did
-        not come by."""
-        for question in range(questions):
-            yield tuple(
-                Absorbed(account.operation, nothing if account.amounts is None else _of(account.amounts, question))
-                for account in self.accounts
-            )
-
-
-def _of(amounts: Tensor, question: int) -> Tensor:
-    """Of one question; what is the same for all torch hands on once."""
-    return amounts[question if len(amounts) > 1 else 0]
+    def drawn_up(self, questions: int, like: Tensor) -> list[tuple[Absorbed, ...]]:
+        """For each question of the latest way back what every operation kept; on the device of `like`."""
+        kind = torch.float64 if any(account.kind == torch.float64 for account in self.accounts) else torch.float32
+        nothing = like.new_zeros(questions, self._images, dtype=kind)
+        rows = [account.row(absorber, nothing) for account in self.accounts for absorber in ABSORBERS]
+        if not rows:
+            return [()] * questions
+        every = torch.stack(rows, dim=1).reshape(questions, len(self.accounts), len(ABSORBERS), self._images)
+        return [
+            tuple(Absorbed(account.operation, own) for account, own in zip(self.accounts, of_one, strict=True))
+            for of_one in every
+        ]

@@ -17,7 +17,6 @@ from xaipipe.models.model import Model
 from xaipipe.models.targets import Question, Selection
 from xaipipe.models.weight_cache import WeightCache
 from xaipipe.propagation.answers import mapped
-from xaipipe.propagation.books import ABSORBERS
 from xaipipe.propagation.compiled import uncompiled
 from xaipipe.propagation.interception import Interception
 from xaipipe.propagation.layers import Layers
@@ -145,8 +144,7 @@ def pulled_from(
 
     ledger.clear()
     each = for_each(back, begins)
-    nothing = at.new_zeros(len(ABSORBERS), len(selections[0].scores))
-    kept = ledger.drawn_up(len(begins), nothing)
+    kept = ledger.drawn_up(len(begins), at)
     for selection, begun, (values,), absorbed in zip(selections, begins, each, kept, strict=True):
         known = replace(selection, scores=selection.scores.detach(), outputs=selection.outputs.detach())
         yield Pulled(values.detach(), known, begun.reshape(len(begun), -1).sum(dim=1), absorbed)

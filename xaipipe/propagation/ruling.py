@@ -23,7 +23,7 @@ class Ruling:
     def __init__(self, rules: Rules, images: int, marks: Marks, merges: bool = False) -> None:
         self._rules, self._images, self._marks, self.merges = rules, images, marks, merges
         self.captured = Captured()
-        self.ledger = Ledger()
+        self.ledger = Ledger(images)
         self.way_back = WayBack()
         self.lost_zeros = False
         """Whether a rule may give something to zeros that a merged ReLU made: the pass is of no use then."""
