@@ -14,7 +14,7 @@ from xaipipe.doubts import doubt, named
 from xaipipe.propagation import Pulled
 from xaipipe.propagation.audit import Audit
 from xaipipe.propagation.books import ABSORBERS
-from xaipipe.propagation.passes import Absorbed
+from xaipipe.propagation.ledger import Absorbed
 
 BOUNDS = {torch.float64: 1e-8, torch.float32: 1e-3}
 """How much may be missing, as a share of all amounts that were moved."""

@@ -40,12 +40,11 @@ class Elementwise:
         return f"{self.name}({self.arguments}) -> {results}"
 
     def split(self, values: tuple[Any, ...]) -> Arguments:
-        named = dict(zip(self.tensors, values[: len(self.tensors)], strict=True))
-        return Arguments(
-            {name: value for name, value in named.items() if name in self.repeated},
-            {name: value for name, value in named.items() if name not in self.repeated},
-            values[len(self.tensors) :],
-        )
+        tensors, parameters = values[: len(self.tensors)], values[len(self.tensors) :]
+        call = Arguments({}, {}, parameters)
+        for name, value in zip(self.tensors, tensors, strict=True):
+            (call.repeated if name in self.repeated else call.shared)[name] = value
+        return call
 
     def joined(self, arguments: Arguments) -> list[Any]:
         """What `split` was given."""
@@ -130,23 +129,23 @@ def run(op: Elementwise, arguments: Arguments, results: list[Tensor], *more: int
     """The kernel of that name, on arrays laid out as the results are."""
     out = results[0]
     repeated, shared, parameters = arguments
-    axes = next(iter(repeated.values())).dim() - next(iter(shared.values())).dim()
-    block = out[(0,) * axes]
+    of = next(iter(shared.values()))
+    axes, n = out.dim() - of.dim(), of.numel()
     laid_out = {name: _in_layout_of(out, tensor) for name, tensor in repeated.items()}
-    laid_out |= {name: _in_layout_of(block, tensor) for name, tensor in shared.items()}
+    laid_out |= {name: _in_layout_of(out, tensor, axes) for name, tensor in shared.items()}
     kernel, place = _library.runner(op.name, out.device)
     inputs = [laid_out[name].data_ptr() for name in op.tensors]
     outputs = [result.data_ptr() for result in results]
-    n = block.numel()
     kernel(_library.DTYPE_CODES[out.dtype], inputs, outputs, n, out.numel() // n, parameters, *more, *place)
 
 
-def _in_layout_of(out: Tensor, tensor: Tensor) -> Tensor:
-    strides, its = out.stride(), tensor.stride()
+def _in_layout_of(out: Tensor, tensor: Tensor, axes: int = 0) -> Tensor:
+    """The tensor, or a copy of it, as `out` is laid out behind its first axes."""
+    strides, its = out.stride()[axes:], tensor.stride()
     same = strides == its or all(
-        size == 1 or mine == other for size, mine, other in zip(out.shape, strides, its, strict=True)
+        size == 1 or mine == other for size, mine, other in zip(out.shape[axes:], strides, its, strict=True)
     )
-    return tensor if same and _library.is_aligned(tensor) else torch.empty_like(out).copy_(tensor)
+    return tensor if same and _library.is_aligned(tensor) else torch.empty_like(out[(0,) * axes]).copy_(tensor)
 
 
 def batched(op: Elementwise, size: int, in_dims: tuple[int | None, ...], arguments: Arguments) -> tuple[Arguments, int]:

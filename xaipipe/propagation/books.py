@@ -21,7 +21,10 @@ class Books:
 
     def absorb(self, absorber: Absorber, values: Tensor, factor: float = 1) -> None:
         """Enter what is kept of each element [K, N·…, …]."""
-        amounts = values.reshape(len(values), self.parts_of(values[0]), -1).sum(dim=2)
+        if values.shape[1:] == (self.images,):
+            amounts = values.clone()  # into what arrives, others may write before the books are read
+        else:
+            amounts = values.reshape(values.shape[0], self._parts(values.shape[1:]), -1).sum(dim=2)
         self.enter(absorber, amounts if factor == 1 else factor * amounts)
 
     def give_back(self, absorber: Absorber, shares: Tensor, z: Tensor) -> None:
@@ -31,10 +34,16 @@ class Books:
 
     def parts_of(self, z: Tensor) -> int:
         """Into how many parts a tensor [N·…, …] falls that can be told apart: images, where they come first."""
-        return self.images if z.ndim and z.shape[0] % self.images == 0 else 1
+        return self._parts(z.shape)
+
+    def _parts(self, shape: torch.Size) -> int:
+        return self.images if shape and shape[0] % self.images == 0 else 1
 
     def enter(self, absorber: Absorber, amounts: Tensor) -> None:
-        """Enter amounts [K, N], or [K, 1] of all images together: their sum is right then, and that is all."""
+        """Enter amounts [K, N], or [K, 1] of all images together: their sum is right then, and that is all.
+
+        They are read when the way back is over; nobody writes there until then.
+        """
         if amounts.shape[1] != self.images:
             amounts = (amounts / self.images).expand(-1, self.images)
         before = self.amounts.get(absorber)

@@ -14,9 +14,9 @@ Slot = tuple[int | str, int | None]
 """An argument's position or name, and the place within it where it is a list."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Call:
-    """One call of a torch function. `operands` are the arguments that depend on the explained input."""
+    """One call of a torch function, never changed. `operands` are the arguments that depend on the explained input."""
 
     function: Callable[..., Any]
     name: str

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from xaipipe.errors import UsageError
-from xaipipe.propagation.books import ABSORBERS, Books
+from xaipipe.propagation.books import Books
+from xaipipe.propagation.ledger import Account
 from xaipipe.propagation.memory import of_its_own
 from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.outputs import Output
@@ -31,7 +32,7 @@ class Derived:
     """Whether it comes out right where nothing arrives, too: not behind a ReLU."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Ruled:
     """An operation that runs with a rule behind it."""
 
@@ -41,14 +42,13 @@ class Ruled:
     output: Output | None
     """Where the output is kept, if anybody looks at it on the way back."""
     derived: Derived | None = None
+    account: Account | None = None
+    """For what the rule absorbs, if it ever does."""
 
     def run(
         self, operands: Sequence[Tensor], ready: Callable[[], Tensor] | None = None, sink: Tensor | None = None
     ) -> Tensor:
-        """The operator's output, or what `ready` gives, where it is known.
-
-        What the rule absorbs arrives as the gradient of `sink` [absorbers, N].
-        """
+        """The operator's output, or what `ready` gives, where it is known; `sink` is that of the account's ledger."""
         output: Tensor = _Ruled.apply(self, ready, sink, *operands)  # type: ignore[no-untyped-call]
         return output
 
@@ -78,7 +78,7 @@ class _Ruled(torch.autograd.Function):
         output = ruled.op.run(*operands) if ready is None else ready()
         if any(output is operand for operand in operands):
             output = output.clone()
-        ctx.ruled, ctx.kind = ruled, None if sink is None else sink.dtype
+        ctx.ruled = ruled
         ctx.shapes = [operand.shape for operand in operands]
         ctx.save_for_backward(*ruled.kept_of(operands))
         if ruled.output is not None:
@@ -90,18 +90,15 @@ class _Ruled(torch.autograd.Function):
         several = torch._C._are_functorch_transforms_active()  # else the detour costs, and gives nothing
         propagate: Callable[..., Any] = _Propagate.apply if several else _Propagate.forward
         operands, output = ctx.ruled.met(ctx.saved_tensors)
-        sink, *parts = propagate(ctx.ruled, ctx.kind, ctx.shapes, arriving[0], output, *operands)
-        return None, None, (None if ctx.kind is None else sink), *parts
+        return None, None, None, *propagate(ctx.ruled, ctx.shapes, arriving[0], output, *operands)
 
 
 class _Propagate(torch.autograd.Function):
     """A rule with the targets as an explicit first dimension, whether torch batches over them or not."""
 
     @staticmethod
-    def forward(
-        ruled: Ruled, kind: torch.dtype | None, shapes: Shapes, arriving: Tensor, output: Tensor | None, *kept: Tensor
-    ) -> Any:
-        parts = _propagated(ruled, kind, shapes, arriving[None], output, kept)
+    def forward(ruled: Ruled, shapes: Shapes, arriving: Tensor, output: Tensor | None, *kept: Tensor) -> Any:
+        parts = _propagated(ruled, shapes, arriving[None], output, kept)
         return tuple(of_its_own(part[0]) for part in parts)  # of views torch would not add up in place
 
     @staticmethod
@@ -113,14 +110,13 @@ class _Propagate(torch.autograd.Function):
         info: Any,
         in_dims: Any,
         ruled: Ruled,
-        kind: torch.dtype | None,
         shapes: Shapes,
         arriving: Tensor,
         output: Tensor | None,
         *kept: Tensor,
     ) -> Any:
-        batched = arriving.movedim(in_dims[3], 0)
-        parts = _propagated(ruled, kind, shapes, batched, output, kept)
+        batched = arriving.movedim(in_dims[2], 0)
+        parts = _propagated(ruled, shapes, batched, output, kept)
         return parts, (0,) * len(parts)
 
 
@@ -153,38 +149,26 @@ class Overwritten(torch.autograd.Function):
 
 
 def _propagated(
-    ruled: Ruled,
-    kind: torch.dtype | None,
-    shapes: Shapes,
-    arriving: Tensor,
-    output: Tensor | None,
-    kept: tuple[Tensor, ...],
+    ruled: Ruled, shapes: Shapes, arriving: Tensor, output: Tensor | None, kept: tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    """The books as a tensor of that type, if any, and what each operand gets."""
+    """What each operand gets; what is absorbed is entered into the account."""
     books = Books(ruled.images)
     parts = ruled.rule.propagate(ruled.op, kept, output, arriving, books)
+    if ruled.account is not None:
+        ruled.account.books = books
     if len(parts) != len(shapes):
         raise ValueError(f"the rule for {ruled.op} answered for {len(parts)} operands, expected {len(shapes)}")
-    for part, shape in zip(parts, shapes, strict=True):
-        if part is not None and part.shape != (len(arriving), *shape):
-            raise _misshapen(ruled.op, part, shape)
-    nothing = arriving.new_zeros(())
-    filled = (
-        nothing.expand(len(arriving), *shape) if part is None else part
-        for part, shape in zip(parts, shapes, strict=True)
-    )
-    return _absorbed(books, arriving, kind), *filled
+    return tuple(_checked(ruled.op, part, arriving, shape) for part, shape in zip(parts, shapes, strict=True))
 
 
-def _absorbed(books: Books, arriving: Tensor, kind: torch.dtype | None) -> Tensor:
-    """The books as one tensor [K, absorbers, N]; nothing where nobody asks for them."""
-    if kind is None:
-        return arriving.new_zeros(len(arriving))
-    absorbed = arriving.new_zeros(len(arriving), len(ABSORBERS), books.images, dtype=kind)
-    for row, absorber in enumerate(ABSORBERS):
-        if (amounts := books.amounts.get(absorber)) is not None:
-            absorbed[:, row] = amounts
-    return absorbed
+def _checked(op: Operation, part: Tensor | None, arriving: Tensor, shape: torch.Size) -> Tensor:
+    """What an operand of that shape gets; zeros for nothing."""
+    expected = (arriving.shape[0], *shape)
+    if part is None:
+        return arriving.new_zeros(()).expand(expected)
+    if part.shape != expected:
+        raise _misshapen(op, part, shape)
+    return part
 
 
 def _misshapen(op: Operation, part: Tensor, shape: torch.Size) -> UsageError:

@@ -36,8 +36,10 @@ class Layers:
     def _named(self) -> Iterator[tuple[str, nn.Module]]:
         """Compiled modules hold the original as a part, which has the name that it would have without."""
         for name, module in self._module.named_modules():
-            if not hasattr(module, "_orig_mod"):
-                yield ".".join(part for part in name.split(".") if part != "_orig_mod"), module
+            if "_orig_mod" in module._modules:  # asked like this since `hasattr` takes long to say no
+                continue
+            parts = name.split(".") if "_orig_mod" in name else [name]
+            yield ".".join(part for part in parts if part != "_orig_mod"), module
 
     @contextmanager
     def watched(self, look: Look | None = None) -> Iterator[None]:

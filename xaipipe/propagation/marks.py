@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -74,9 +74,13 @@ class Maker:
                 output.keep(summand)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Mark:
-    """Carried by every tensor that depends on the input."""
+    """Carried by every tensor that depends on the input.
+
+    Once a tensor carries it, nobody changes it. It is not frozen all the same, since one is made for every operator,
+    and a frozen one takes five times as long.
+    """
 
     nonnegative: bool = False
     gate: int = 0
@@ -96,9 +100,7 @@ class Mark:
 
     def passed_on(self, nonnegative: bool, gate: int = 0) -> Mark:
         """The mark of something computed from it."""
-        return replace(
-            self, nonnegative=nonnegative, gate=gate, maker=None, padded=None, through=None, since_input=None
-        )
+        return Mark(nonnegative=nonnegative, gate=gate, behind=self.behind, zeros_idle=self.zeros_idle)
 
 
 class Marks:
@@ -116,7 +118,9 @@ class Marks:
 def merged(marks: tuple[Mark, ...]) -> Mark:
     """Of what is made of several tensors, before anything is known of how."""
     first, *others = marks
-    behind = first.behind.union(*(mark.behind for mark in others)) if others else first.behind
+    if not others:
+        return first.passed_on(first.nonnegative, first.gate)
+    behind = first.behind.union(*(mark.behind for mark in others))
     return Mark(
         behind=behind,
         nonnegative=all(m.nonnegative for m in marks),

@@ -7,5 +7,4 @@ from torch import Tensor
 
 def of_its_own(memory: Tensor) -> Tensor:
     """A tensor in the same memory, which to torch is no view of the other."""
-    own: Tensor = memory.new_empty(0).set_(memory)  # type: ignore[call-overload]
-    return own
+    return memory.data

@@ -103,12 +103,12 @@ class Spelling:
     def without_writing(self, call: Call) -> Call:
         """The call that makes a new tensor instead."""
         assert self.function is not None
-        call = replace(call, overwrites=True)
         if self.flag is None:
-            return replace(call, function=self.function)
+            return replace(call, overwrites=True, function=self.function)
         if self.flag < len(call.args):
-            return replace(call, args=(*call.args[: self.flag], False, *call.args[self.flag + 1 :]))
-        return replace(call, kwargs={**call.kwargs, "inplace": False})
+            args = (*call.args[: self.flag], False, *call.args[self.flag + 1 :])
+            return replace(call, overwrites=True, args=args)
+        return replace(call, overwrites=True, kwargs={**call.kwargs, "inplace": False})
 
 
 @cache

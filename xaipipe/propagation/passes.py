@@ -20,9 +20,8 @@ from xaipipe.propagation.answers import mapped
 from xaipipe.propagation.compiled import uncompiled
 from xaipipe.propagation.interception import Interception
 from xaipipe.propagation.layers import Layers
-from xaipipe.propagation.operation import Operation
+from xaipipe.propagation.ledger import Absorbed, Ledger
 from xaipipe.propagation.rules import Rules
-from xaipipe.propagation.ruling import Sink
 
 Start = Literal["gradient", "relevance", "probability"]
 """What begins at the output: ∂score/∂outputs; that times the outputs, which for a logit is the logit itself; or what of
@@ -31,14 +30,6 @@ AT_ONCE = 16
 """Images that go backwards together, over all targets."""
 _functorch: Any = torch._C._functorch
 _functorch._set_vmap_fallback_warning_enabled(False)  # it warns of operators whose targets go one by one
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Absorbed:
-    """What an operation kept to itself, per image: `amounts` [absorbers, N]."""
-
-    operation: Operation
-    amounts: Tensor
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -95,12 +86,11 @@ def pull_back(
     for first in range(0, len(questions), chunk):
         some = selections[first : first + chunk]
         last = first + chunk >= len(questions)
-        ends = run.sinks[run.ended :]
         try:
             with going_back(model.source):
                 begins = [beginning(one, start, model.source) for one in some]
                 run.way_back.comes_again = not last
-                pulled += pulled_from(some, begins, at, ends, not last)
+                pulled += pulled_from(some, begins, at, run.ledger, not last)
         except BackwardError:
             if len(some) == 1:
                 raise
@@ -144,17 +134,18 @@ def _as_probability(gradient: Tensor) -> Tensor:
 
 
 def pulled_from(
-    selections: Sequence[Selection], begins: Sequence[Tensor], at: Tensor, sinks: Sequence[Sink], keep: bool
+    selections: Sequence[Selection], begins: Sequence[Tensor], at: Tensor, ledger: Ledger, keep: bool
 ) -> Iterator[Pulled]:
-    ends = [at, *(sink.amounts for sink in sinks)]
+    ends = [at, ledger.sink]
 
     def back(begun: Tensor) -> tuple[Tensor, ...]:
-        found = torch.autograd.grad(selections[0].outputs, ends, begun, retain_graph=keep, allow_unused=True)
-        return tuple(torch.zeros_like(end) if part is None else part for end, part in zip(ends, found, strict=True))
+        found, _ = torch.autograd.grad(selections[0].outputs, ends, begun, retain_graph=keep, allow_unused=True)
+        return (torch.zeros_like(at) if found is None else found,)
 
+    ledger.clear()
     each = for_each(back, begins)
-    for selection, begun, (values, *amounts) in zip(selections, begins, each, strict=True):
-        absorbed = tuple(Absorbed(sink.operation, found) for sink, found in zip(sinks, amounts, strict=True))
+    kept = ledger.drawn_up(len(begins), at)
+    for selection, begun, (values,), absorbed in zip(selections, begins, each, kept, strict=True):
         known = replace(selection, scores=selection.scores.detach(), outputs=selection.outputs.detach())
         yield Pulled(values.detach(), known, begun.reshape(len(begun), -1).sum(dim=1), absorbed)
 
@@ -197,10 +188,8 @@ class ForwardPass:
         weights = WeightCache() if model.weights is None else model.weights
         self._mode = Interception(model.module, rules, weights, images, lambda: layers.innermost, several, merges)
         self._at: Tensor | None = None
-        self.ended = 0
-        """How many operations ran before the layer at which the way back ends: it does not get to them."""
         ruling = self._mode.ruling
-        self.sinks, self.captured, self.way_back = ruling.sinks, ruling.captured, ruling.way_back
+        self.ledger, self.captured, self.way_back = ruling.ledger, ruling.captured, ruling.way_back
         self._asked, self._ran = [*([where.layer] if where.layer else []), *(where.channels or ())], set[str]()
         for name in self._asked:
             self._layers.require(name)
@@ -253,9 +242,9 @@ class ForwardPass:
 
     def _look(self, name: str, output: Any) -> Any:
         """Of a module's output."""
-        channels = (self._where.channels or {}).get(name)
         if name not in self._asked:
             return None
+        channels = (self._where.channels or {}).get(name)
         self._ran.add(name)
         if not isinstance(output, Tensor) or output.ndim < 2:
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -263,5 +252,5 @@ class ForwardPass:
         output = self._mode.current(output)
         if name == self._where.layer:
             self._at = output = self._mode.tapped(output)
-            self.ended = len(self.sinks)
+            self.ledger.begin()  # the way back does not get to what ran before
         return output if channels is None else self._mode.passing(output, channels, name)

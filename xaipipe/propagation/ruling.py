@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from xaipipe.propagation.books import ABSORBERS
 from xaipipe.propagation.calls import Call
 from xaipipe.propagation.captured import Captured
 from xaipipe.propagation.function import Derived, OnlyChannels, Ruled
+from xaipipe.propagation.ledger import Account, Ledger
 from xaipipe.propagation.marks import Mark, Marks
 from xaipipe.propagation.merging import Merged, into_its_summand, keeps_idle, with_its_maker
-from xaipipe.propagation.operation import Operation
 from xaipipe.propagation.operators import Described
 from xaipipe.propagation.outputs import Output, WayBack
 from xaipipe.propagation.rules import InParts, Rule, Rules
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Sink:
-    """Where an operation's books arrive: as the gradient of `amounts` [absorbers, N]."""
-
-    operation: Operation
-    amounts: Tensor
 
 
 class Ruling:
@@ -34,7 +23,7 @@ class Ruling:
     def __init__(self, rules: Rules, images: int, marks: Marks, merges: bool = False) -> None:
         self._rules, self._images, self._marks, self.merges = rules, images, marks, merges
         self.captured = Captured()
-        self.sinks: list[Sink] = []
+        self.ledger = Ledger(images)
         self.way_back = WayBack()
         self.lost_zeros = False
         """Whether a rule may give something to zeros that a merged ReLU made: the pass is of no use then."""
@@ -65,8 +54,9 @@ class Ruling:
     def _run(self, call: Call, found: Described, rule: Rule, derived: Derived | None = None) -> tuple[Any, Mark]:
         self.captured.keep(call)
         output = Output(self.way_back) if rule.keeps_output or derived is not None else None
-        ruled = Ruled(found.operation, rule, self._images, output, derived)
-        result = ruled.run(found.operands, found.ready, self._sink(found, rule))
+        account = self._account(found, rule)
+        ruled = Ruled(found.operation, rule, self._images, output, derived, account)
+        result = ruled.run(found.operands, found.ready, None if account is None else self.ledger.sink)
         rule.ran(found.operation, found.operands, result)
         if found.mark.maker is not None:
             found.mark.maker.output = output
@@ -75,12 +65,6 @@ class Ruling:
             result = OnlyChannels.apply(result, list(through))  # type: ignore[no-untyped-call]
         return (result if found.finish is None else found.finish(result)), found.mark
 
-    def _sink(self, found: Described, rule: Rule) -> Tensor | None:
-        """Where what the rule absorbs arrives."""
-        if not rule.absorbs:
-            return None
-        first = found.operands[0]
-        kind = torch.float64 if first.dtype == torch.float64 else torch.float32
-        amounts = torch.zeros(len(ABSORBERS), self._images, dtype=kind, device=first.device, requires_grad=True)
-        self.sinks.append(Sink(found.operation, amounts))
-        return amounts
+    def _account(self, found: Described, rule: Rule) -> Account | None:
+        """For what the rule absorbs."""
+        return self.ledger.opened(found.operation, found.operands[0].dtype) if rule.absorbs else None

@@ -93,7 +93,7 @@ class Convolution(Form):
     output_padding: tuple[int, ...] = ()
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        output: Tensor = torch.ops.aten.convolution(x, weight, bias, *self._arguments())
+        output: Tensor = torch.convolution(x, weight, bias, *self._arguments())
         return output
 
     def beside(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

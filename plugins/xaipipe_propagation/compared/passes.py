@@ -80,7 +80,7 @@ class Comparison:
         for first in range(0, len(begins), chunk):
             some = slice(first, first + chunk)
             with going_back(self._model.source):
-                pulled += pulled_from(self.selections[some], begins[some], self._leaf, self._run.sinks, keep=True)
+                pulled += pulled_from(self.selections[some], begins[some], self._leaf, self._run.ledger, keep=True)
         found = zip(pulled, scores, strict=True)
         return [Compared(one.values, one.selection, score, self._rounding) for one, score in found]
 

@@ -14,7 +14,7 @@ from xaipipe.propagation.marks import Mark
 from xaipipe.propagation.operation import Operation
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Described:
     """An operator that rules apply to, and the mark of its result."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -111,9 +110,10 @@ def summed(signs: Callable[[Call], tuple[float, float]]) -> Describer:
         )
         nonnegative = mark.nonnegative and constants_fit and min(factors) >= 0
         of_operands = tuple(factors[int(key == 1 or key in ("other", "alpha"))] for key, _ in call.slots)
-        after = mark.passed_on(nonnegative, min(m.gate for m in call.marks))
+        after = mark.passed_on(nonnegative, mark.gate)
         found = described("sum", call, after, factors=of_operands)
-        return replace(found, mark=replace(after, maker=Maker(found.operation, call.operands)))
+        after.maker = Maker(found.operation, call.operands)
+        return found
 
     return describer
 
