@@ -180,9 +180,15 @@ def input_written_over(net: Block, x: Tensor) -> Tensor:
     return F.relu(maps + x)
 
 
-def another_stride(net: Block, x: Tensor) -> Tensor:
-    maps = F.conv2d(net.first(x), net.two.weight, net.two.bias, stride=2, padding=(0, 1))
-    return F.relu(net.norms[1](maps) + x[:, :, ::2, ::2])
+def another_reader_before(net: Block, x: Tensor) -> Tensor:
+    total = net.second(net.first(x)) + x
+    doubled = total * 2
+    return F.relu(total) + doubled
+
+
+def another_dilation(net: Block, x: Tensor) -> Tensor:
+    maps = F.conv2d(x, net.one.weight, net.one.bias, padding=2, dilation=2, groups=2)
+    return F.relu(net.second(F.relu(net.norms[0](maps))) + x)
 
 
 def with_a_gradient(net: Block, x: Tensor) -> Tensor:
@@ -196,8 +202,8 @@ def of_lower_precision(net: Block, x: Tensor) -> Tensor:
 
 
 DEVIATING = [
-    *(nothing_added, another_step, another_reader, another_reader_of_the_norm, input_written_over, another_stride),
-    *(with_a_gradient, of_lower_precision),
+    *(nothing_added, another_step, another_reader, another_reader_of_the_norm, input_written_over),
+    *(another_reader_before, another_dilation, with_a_gradient, of_lower_precision),
 ]
 
 
