@@ -15,8 +15,9 @@ def to_pixels(values: Tensor, grid: Grid, size: tuple[int, int], origin: tuple[i
 
     `origin` is the box's first pixel. Beyond the outermost cell centres the outermost value goes on.
     """
-    rows = _along(values, 2, grid.scale[0], origin[0] - grid.offset[0], size[0])
-    return _along(rows, 3, grid.scale[1], origin[1] - grid.offset[1], size[1])
+    # rows last: they are copied whole
+    columns = _along(values, 3, grid.scale[1], origin[1] - grid.offset[1], size[1])
+    return _along(columns, 2, grid.scale[0], origin[0] - grid.offset[0], size[0])
 
 
 def to_cells(values: Tensor, grid: Grid, onto: Grid, size: tuple[int, int]) -> Tensor:

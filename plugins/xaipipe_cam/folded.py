@@ -1,10 +1,11 @@
-"""Running a model with its batch norms folded into the convolutions before them."""
+"""Running a model with what follows its convolutions done by them: batch norms, and on a CPU sums and rectifiers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from weakref import ref
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,11 @@ from torch.overrides import TorchFunctionMode
 from xaipipe.models.forward import Forward
 from xaipipe.propagation.calls import Call, slots_of
 from xaipipe.propagation.names import spelling
-from xaipipe.propagation.operators.norms import statistics_and_weights
-from xaipipe.propagation.weights import Folding, Weights
+from xaipipe.propagation.weights import Weights
+from xaipipe_cam.followers import Followed, Watching, call_of, can_follow, norm_of, same
+from xaipipe_cam.fused import FusedConvolution, can_fuse, settings_of
 
-_EXACT = (torch.float32, torch.float64)
-"""In others, folded weights round to something else."""
+_KNOWN = frozenset({"conv2d", "batch_norm", "add", "relu"})
 
 
 class DeviatesError(Exception):
@@ -26,17 +27,16 @@ class DeviatesError(Exception):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Folded:
-    """A convolution's weights with the norm in them that alone reads what it puts out."""
+    """A convolution that has its followers' work done."""
 
+    seen: Followed
     weight: Tensor
-    """The model's own; kept, so that nothing else has its id."""
     bias: Tensor | None
-    norm: Folding
-    effective: tuple[Tensor, Tensor | None]
+    fused: FusedConvolution | None
 
 
 class FoldedModel:
-    """A model of which each pass is run anew, but for its batch norms.
+    """A model of which each pass is run anew, but for batch norms, sums and rectifiers behind convolutions.
 
     `learn` sees one pass as it is; `run` is for those that follow, as long as weights stay as they are. Nothing is
     taken for granted: where the model does something else than in the pass that was seen, `run` raises
@@ -50,15 +50,15 @@ class FoldedModel:
 
     @property
     def held(self) -> int:
-        """Bytes of the weights that are kept."""
-        return sum(one.weight.nbytes for one in self._known.values())
+        """Bytes of the weights that are kept, each in the order in which it was made and in another."""
+        return sum(one.weight.nbytes * (1 if one.fused is None else 2) for one in self._known.values())
 
     def learn(self, call: Forward, pixels: Tensor) -> Any:
         """The model's answer."""
-        with _Learning() as seen:
+        with Watching() as seen:
             answer = call(pixels)
         own = {id(parameter) for parameter in self._module.parameters()}  # others are made anew in every pass
-        self._known = {id(one[0]): self._folded(*one) for one in seen.foldable() if id(one[0]) in own}
+        self._known = {id(one.weight): self._folded(one) for one in seen.followed() if id(one.weight) in own}
         return answer
 
     def run(self, call: Forward, pixels: Tensor) -> Any:
@@ -69,128 +69,121 @@ class FoldedModel:
             raise DeviatesError
         return answer
 
-    def _folded(self, weight: Tensor, bias: Tensor | None, norm: Folding) -> _Folded:
-        weights = Weights(weight, bias, norms=(norm,))
-        return _Folded(weight, bias, norm, (weights.weight().contiguous(memory_format=self._order), weights.bias()))
+    def _folded(self, seen: Followed) -> _Folded:
+        weights = Weights(seen.weight, seen.bias, norms=() if seen.norm is None else (seen.norm,))
+        weight, bias = weights.weight().contiguous(memory_format=self._order), weights.bias()
+        fused = None if seen.settings is None else FusedConvolution(weight, bias, seen.settings)
+        return _Folded(seen, weight, bias, fused)
 
 
-@dataclass(eq=False, slots=True)
-class _Output:
-    """Of a convolution."""
+@dataclass(frozen=True, eq=False, slots=True)
+class _Waiting:
+    """What a convolution put out, and which followers have to ask for it before anybody else reads it."""
 
-    tensor: ref[Tensor]
-    weight: Tensor
-    bias: Tensor | None
-    readers: int = 0
-    norm: Folding | None = None
-
-
-class _Learning(TorchFunctionMode):
-    """Sees who reads what convolutions put out."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._outputs: list[_Output] = []
-        self._by_id: dict[int, _Output] = {}
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        call = _call(func, args, kwargs or {})
-        if not spelling(func).is_about:
-            self._read(call)
-        result = func(*args, **call.kwargs)
-        if call.name == "conv2d":
-            self._made(call, result)
-        return result
-
-    def _read(self, call: Call) -> None:
-        for _, tensor in slots_of(call.args, call.kwargs):
-            seen = self._by_id.get(id(tensor))
-            if seen is not None and seen.tensor() is tensor:
-                seen.readers += 1
-                seen.norm = _norm_of(call) if tensor is call.get(0, "input") else None
-
-    def _made(self, call: Call, result: Tensor) -> None:
-        weight = call.get(1, "weight")
-        if weight.dtype in _EXACT and result.dtype == weight.dtype:
-            self._outputs.append(_Output(ref(result), weight, call.get(2, "bias")))
-            self._by_id[id(result)] = self._outputs[-1]
-
-    def foldable(self) -> list[tuple[Tensor, Tensor | None, Folding]]:
-        """Weight, bias, norm. A weight that is used several times is folded where the same norm follows each time."""
-        found: dict[int, _Output] = {}
-        for seen in self._outputs:
-            seen.norm = seen.norm if seen.readers == 1 else None
-            first = found.setdefault(id(seen.weight), seen)
-            if seen.bias is not first.bias or not _same(seen.norm, first.norm):
-                first.norm = None
-        return [(one.weight, one.bias, one.norm) for one in found.values() if one.norm is not None]
+    tensor: Tensor
+    seen: Followed
+    steps: tuple[str, ...]
+    add: Callable[[Tensor], Tensor] | None
+    """Makes the values, once there is something to add; None where they are there."""
 
 
 class _Folding(TorchFunctionMode):
-    """Convolutions put out what their norm would make of it, and the norm hands that on."""
+    """Convolutions put out what their followers would make of it, and these hand that on."""
 
     def __init__(self, known: dict[int, _Folded]) -> None:
         super().__init__()
         self._known = known
-        self.waiting: dict[int, tuple[Tensor, Folding]] = {}
-        """What convolutions put out whose norm is to come, by id."""
+        self.waiting: dict[int, _Waiting] = {}
+        """By the tensor's id."""
+        self._handed_on: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
+        """Tensors by id that have other values than the model thinks, which nobody may read any more."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = spelling(func).name
-        if name == "batch_norm" and self.waiting:
-            normed = self._normed(_call(func, args, kwargs))
-            if normed is not None:
-                return normed
-        if self.waiting and not spelling(func).is_about:
-            self._require_others(args, kwargs)
-        if name == "conv2d":
-            return self._convolved(_call(func, args, kwargs))
-        return func(*args, **kwargs)
+        how = spelling(func)
+        if how.name not in _KNOWN:
+            if not how.is_about:
+                self._require_others(args, kwargs)
+            return func(*args, **kwargs)
+        call = call_of(func, args, kwargs)
+        followed = self._waiting_for(call)
+        self._require_others(args, kwargs, followed)
+        if followed is not None:
+            return self._done_before(call, followed)
+        return self._convolved(call) if call.name == "conv2d" else func(*args, **kwargs)
 
-    def _normed(self, call: Call) -> Tensor | None:
-        key = id(call.get(0, "input"))
-        output, norm = self.waiting.get(key, (None, None))
-        if output is None or not _same(norm, _norm_of(call)):
+    def _waiting_for(self, call: Call) -> _Waiting | None:
+        """The output for which this call is the next step."""
+        if not self.waiting or call.name == "conv2d":
             return None
-        del self.waiting[key]
-        return output
+        for tensor in can_follow(call):
+            found = self.waiting.get(id(tensor))
+            if found is not None and found.steps[0] == call.name:
+                return found if call.name != "batch_norm" or same(found.seen.norm, norm_of(call)) else None
+        return None
+
+    def _require_others(self, args: tuple[Any, ...], kwargs: dict[str, Any], followed: _Waiting | None = None) -> None:
+        """Nothing but its follower reads what waits, and nothing what was handed on."""
+        if not self.waiting and not self._handed_on:
+            return
+        own = None if followed is None else followed.tensor
+        for _, tensor in slots_of(args, kwargs):
+            if tensor is not own and (id(tensor) in self.waiting or id(tensor) in self._handed_on):
+                raise DeviatesError
+
+    def _done_before(self, call: Call, followed: _Waiting) -> Tensor:
+        """What the convolution put out, as this follower's result."""
+        own, add = followed.tensor, followed.add
+        del self.waiting[id(own)]
+        values = own
+        if call.name == "add":
+            assert add is not None
+            values = add(call.args[1] if call.args[0] is own else call.args[0])
+            add = None
+        result = self._as_result(call, own, values)
+        if len(followed.steps) > 1:
+            self.waiting[id(result)] = _Waiting(result, followed.seen, followed.steps[1:], add)
+        return result
+
+    def _as_result(self, call: Call, own: Tensor, values: Tensor) -> Tensor:
+        """The very tensor where the model has it written over; else another, and the model may not read both."""
+        if spelling(call.function).writes(call.args, call.kwargs):
+            return own if values is own else own.set_(values)  # type: ignore[call-overload]
+        self._handed_on[id(own)] = own
+        return values.detach() if values is own else values
 
     def _convolved(self, call: Call) -> Tensor:
         found = self._known.get(id(call.get(1, "weight")))
-        if found is None or call.get(2, "bias") is not found.bias:
+        if found is None or call.get(2, "bias") is not found.seen.bias:
             unchanged: Tensor = call.function(*call.args, **call.kwargs)
             return unchanged
-        others = {name: value for name, value in call.kwargs.items() if name not in ("input", "weight", "bias")}
-        result: Tensor = call.function(call.get(0, "input"), *found.effective, *call.args[3:], **others)
+        result, add = (_plainly(call, found), None) if found.fused is None else _fused(call, found.fused, found.seen)
         if result.dtype != found.weight.dtype:  # under autocast, which it was not before
             raise DeviatesError
-        self.waiting[id(result)] = result, found.norm
+        self.waiting[id(result)] = _Waiting(result, found.seen, found.seen.steps, add)
         return result
 
-    def _require_others(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if any(id(tensor) in self.waiting for _, tensor in slots_of(args, kwargs)):
+
+def _plainly(call: Call, found: _Folded) -> Tensor:
+    others = {name: value for name, value in call.kwargs.items() if name not in ("input", "weight", "bias")}
+    result: Tensor = call.function(call.get(0, "input"), found.weight, found.bias, *call.args[3:], **others)
+    return result
+
+
+def _fused(call: Call, fused: FusedConvolution, seen: Followed) -> tuple[Tensor, Callable[[Tensor], Tensor] | None]:
+    """The output, and what makes its values where they have to wait for something to be added."""
+    x = call.get(0, "input")
+    if not can_fuse(x) or settings_of(call) != seen.settings:
+        raise DeviatesError
+    if not seen.adds:
+        return fused.rectified(x) if seen.rectifies else fused.alone(x), None
+    version = x._version
+
+    def add(other: Tensor) -> Tensor:
+        if x._version != version or not can_fuse(x):  # it was written over, or the mode is another
             raise DeviatesError
+        return fused.added_and_rectified(x, other)
 
-
-def _call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-    return Call(func, spelling(func).name, args, kwargs, (), (), ())
-
-
-def _norm_of(call: Call) -> Folding | None:
-    """Of a batch norm by running statistics; None of anything else."""
-    if call.name != "batch_norm" or call.get(5, "training", False):
-        return None
-    norm = statistics_and_weights(call)
-    return None if norm[0] is None or norm[1] is None else norm
-
-
-def _same(one: Folding | None, other: Folding | None) -> bool:
-    """The very same tensors."""
-    if one is None or other is None:
-        return one is other
-    return all(a is b for a, b in zip(one[:4], other[:4], strict=True)) and one[4] == other[4]
+    return fused.not_yet(x), add

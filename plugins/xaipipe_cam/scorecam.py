@@ -41,12 +41,13 @@ class ScoreCam(TrialExplainer):
         questions = [one.selection.settled for one in each]
         shown = (maps.amax(dim=(2, 3)) > maps.amin(dim=(2, 3))).nonzero().tolist()
         quick = QuickForward(model, batch.pixels.detach()[:1])
+        pixels = quick.in_order(batch.pixels.detach())
         blank = [(image, -1) for image in range(len(maps))]
 
         def try_some(trials: Sequence[Trial]) -> Tensor:
             images = [image for image, _ in trials]
-            pixels = batch.pixels.detach()[images] * _masks(each[0], trials)
-            answers = quick.ask(pixels, [question.at(images) for question in questions])
+            masked = pixels[images] * _masks(each[0], trials)
+            answers = quick.ask(masked, [question.at(images) for question in questions])
             return torch.stack([answer.scores for answer in answers])
 
         trials = [*blank, *((image, k) for image, k in shown)]
@@ -64,4 +65,5 @@ def _masks(maps: LayerMaps, trials: Sequence[Trial]) -> Tensor:
     large = to_pixels(maps.activation[images, ks][:, None], maps.place.grid, size)
     low, high = large.amin(dim=(2, 3), keepdim=True), large.amax(dim=(2, 3), keepdim=True)
     empty = (torch.tensor(ks, device=large.device) < 0)[:, None, None, None] | (high == low)
-    return torch.where(empty, 0, (large - low) / torch.where(empty, 1, high - low)).to(maps.batch.pixels.dtype)
+    masks = large.sub_(low).div_(torch.where(empty, torch.inf, high - low))
+    return masks.to(maps.batch.pixels.dtype)
