@@ -7,7 +7,7 @@ whole slide.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -93,11 +93,14 @@ def remark(text: str) -> None:
 
 
 class OfCopies:
-    """What is doubted of copies of a batch's images: every kind is said once, by the worst copy of each image."""
+    """What is doubted of copies of a batch's images: every kind is said once, by the worst copy of each image.
 
-    def __init__(self, batch: Batch) -> None:
-        self._batch = batch
-        self._worst: dict[str, dict[int, tuple[float, Doubt, int]]] = {}
+    Where `several` targets are explained, it is said once of each that is doubted.
+    """
+
+    def __init__(self, batch: Batch, several: bool) -> None:
+        self._batch, self._several = batch, several
+        self._worst: dict[tuple[str, int | str | None], dict[int, tuple[float, Doubt, int]]] = {}
         self._remarks: dict[str, None] = {}
 
     @contextmanager
@@ -107,21 +110,23 @@ class OfCopies:
             yield
         self._remarks.update(dict.fromkeys(heard.remarks))
         for found in heard.doubts:
-            worst = self._worst.setdefault(found.kind, {})
             for copy, (image, excess) in enumerate(zip(images, found.excess, strict=True)):
+                target = found.targets[copy] if self._several and found.targets is not None else None
+                worst = self._worst.setdefault((found.kind, target), {})
                 if image not in worst or excess > worst[image][0]:
                     worst[image] = excess, found, copy
 
     def say(self) -> None:
-        """Doubt the images that the copies were made of, whatever is explained of them."""
+        """Doubt the images that the copies were made of."""
         for text in self._remarks:
             remark(text)
-        for kind, worst in self._worst.items():
-            excess = [worst[image][0] if image in worst else 0.0 for image in range(len(self._batch.pixels))]
-            doubt(kind, self._batch, excess, partial(self._text, kind))
+        count = len(self._batch.pixels)
+        for (kind, target), worst in self._worst.items():
+            excess = [worst[image][0] if image in worst else 0.0 for image in range(count)]
+            doubt(kind, self._batch, excess, partial(self._text, worst), None if target is None else (target,) * count)
 
-    def _text(self, kind: str, image: int) -> str:
-        _, found, copy = self._worst[kind][image]
+    def _text(self, worst: Mapping[int, tuple[float, Doubt, int]], image: int) -> str:
+        _, found, copy = worst[image]
         return f"of a noisy copy of {named(self._batch, image)}: {found.text(copy)}"
 
 

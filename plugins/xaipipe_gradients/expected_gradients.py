@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, WithJsonSchema
+from scipy.special import stdtrit
 from torch import Tensor
 
 from xaipipe import Batch, Explanation, Model, Question
@@ -18,8 +19,8 @@ from xaipipe_gradients.draws import generator
 from xaipipe_gradients.moments import Moments, relative
 from xaipipe_gradients.points import Place, PointsExplainer, asked_without_gradient
 
-_MOST_ERRORS = 4
-"""Standard errors by which the sum may miss the difference: chance alone takes it there once in 16,000 times."""
+_BY_CHANCE = 1 / 16_000
+"""How often chance alone may take the sum as far from the difference as the bound."""
 
 
 def _parse(value: Any) -> Any:
@@ -84,7 +85,7 @@ class ExpectedGradients(PointsExplainer):
         rounding = torch.finfo(batch.pixels.dtype).eps * (
             values.abs().sum(dim=(1, 2, 3)).cpu() + ends.abs().amax(dim=1)
         )
-        self._warn(batch, selection, gap, _MOST_ERRORS * gap_error + rounding)
+        self._warn(batch, selection, gap, _most_errors(gaps.shape[1]) * gap_error + rounding)
         facts: dict[str, Any] = {
             "samples": self.params.samples,
             "expected_reference_score": ends.mean(dim=1).tolist(),
@@ -139,6 +140,11 @@ class _Drawn:
         noise = torch.from_numpy(numbers.standard_normal(tuple(own.shape), dtype="float32")).to(wide)
         spread, mean = torch.std_mean(wide, dim=(1, 2), correction=0, keepdim=True)
         return (mean + spread * noise).to(own.dtype), alpha
+
+
+def _most_errors(samples: int) -> float:
+    """By how many standard errors, which are themselves known from so many samples, chance may miss: Student's t."""
+    return float(stdtrit(samples - 1, 1 - _BY_CHANCE / 2))
 
 
 def _error(samples: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class NoisyExplainer(PointsExplainer):
         settled = [selection.settled for selection in selections]
         found = [[Moments() for _ in range(len(batch.pixels))] for _ in questions]
         kinds: list[tuple[Grid, dict[str, Any]]] = []
-        doubts = OfCopies(batch)
+        doubts = OfCopies(batch, several=len(questions) > 1)
 
         def at(places: list[Place]) -> list[tuple[Place, list[Tensor]]]:
             images = [image for image, _ in places]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -78,6 +79,16 @@ def test_noise_has_the_mean_and_the_spread_of_each_channel() -> None:
     spread, mean = torch.std_mean(x[0], dim=(1, 2), correction=0, keepdim=True)
     torch.testing.assert_close((references - mean) / spread, torch.zeros_like(references), rtol=0, atol=0.07)
     torch.testing.assert_close(spreads / spread, torch.ones_like(spreads), rtol=0, atol=0.06)
+
+
+def test_few_samples_know_little_of_their_own_error() -> None:
+    """The mean of three is more than 4 of the standard errors that they show off now and then, by mere chance."""
+    model, x = SmallCnn().double(), images(40).double()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ExplanationWarning)
+        got = xaipipe.explain(model, x, "expected_gradients", target=1, samples=3)
+    gaps, errors = (torch.tensor(got.diagnostics[name]) for name in ("completeness_gap", "gap_standard_error"))
+    assert bool((gaps.abs() > 4 * errors).any()), "or the test says nothing"
 
 
 def test_a_gap_that_is_no_chance_is_a_warning() -> None:

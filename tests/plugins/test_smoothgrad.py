@@ -15,6 +15,7 @@ import xaipipe
 from xaipipe import Batch, Model, Registry, Tile, UsageError
 from xaipipe.array_slide import ArraySlide
 from xaipipe.config import build_config
+from xaipipe.doubts import listening
 from xaipipe.testing import ExplainerContract, SmallCnn, images
 from xaipipe.testing.comparing import assert_close
 from xaipipe_gradients.draws import normal
@@ -150,6 +151,26 @@ def test_tiles_have_noise_of_their_own_however_they_are_batched() -> None:
     assert_close(explainer.explain(turned, model).values.flip(0), together, 1e-6)
     alone = replace(batch, tiles=tiles[2:3], pixels=x[2:3], valid=batch.valid[2:3])
     assert_close(explainer.explain(alone, model).values, together[2:3], 1e-6)
+
+
+def test_doubts_of_noisy_copies_are_of_the_target_that_they_are_about() -> None:
+    class Chooses(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer, self.last = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.layer(x).relu()
+            return torch.cat([self.last(x.mean((2, 3))), (x * (x > 0.4)).sum((1, 2, 3))[:, None]], dim=1)
+
+    net, x = Chooses().double(), images(2, (8, 8)).double()
+    with listening() as heard:
+        xaipipe.explain(net, x, "smoothgrad", target=[0, 1], base="deeplift", samples=4)
+    assert [doubt.targets for doubt in heard.doubts] == [(1, 1)]
+    with listening() as heard:
+        xaipipe.explain(net, x, "smoothgrad", target=0, base="deeplift", samples=4)
+    assert not heard.doubts
 
 
 def test_noise_is_drawn_on_the_cpu_whatever_the_model_computes_in() -> None:

@@ -15,6 +15,8 @@ from xaipipe.propagation import RuleTable, gradient_with
 
 MASK = torch.tensor([[True, True, False, True]] * 3 + [[True, False, True, False]])
 BIAS = numbers(4, 4, seed=3)
+BLIND = torch.tensor([0, 2])
+"""Queries from which everything is hidden."""
 
 
 def heads(x: Tensor) -> list[Tensor]:
@@ -25,6 +27,8 @@ def heads(x: Tensor) -> list[Tensor]:
 DOT_PRODUCTS: list[Callable[[Tensor], Tensor]] = [
     lambda x: F.scaled_dot_product_attention(*heads(x)),
     lambda x: F.scaled_dot_product_attention(*heads(x), MASK),
+    lambda x: F.scaled_dot_product_attention(*heads(x), attn_mask=MASK & (torch.arange(4) != 1)[:, None]),
+    lambda x: F.scaled_dot_product_attention(*heads(x), attn_mask=BIAS.clone().index_fill_(0, BLIND, -torch.inf)),
     lambda x: F.scaled_dot_product_attention(*heads(x), attn_mask=BIAS),
     lambda x: F.scaled_dot_product_attention(*heads(x), attn_mask=BIAS.expand(len(x), 4, 4, 4)),
     lambda x: F.scaled_dot_product_attention(*heads(x), is_causal=True),

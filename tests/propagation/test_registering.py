@@ -72,6 +72,13 @@ def test_unknown_operators_are_named() -> None:
     assert caught.value.exit_code == 65
 
 
+def test_values_that_are_added_to_others_are_not_just_put_there() -> None:
+    places = (torch.tensor([0, 0]),)
+    model = Of(lambda x: x.index_put(places, x[:1].expand(2, -1, -1, -1), accumulate=True))
+    with pytest.raises(UnknownOperatorError, match="index_put"):
+        pulled(model, X)
+
+
 def test_unknown_operators_have_their_gradient_where_rules_are_not_strict() -> None:
     agrees(Swishes(), X, Everywhere(strict=False))
     agrees(Swishes(), X, gradient_with())

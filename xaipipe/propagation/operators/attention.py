@@ -48,8 +48,18 @@ def attended(
         mask = torch.ones(rows, columns, dtype=torch.bool, device=scores.device).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
-    result = scores.softmax(-1) @ value
+    result = _weights(scores, mask is not None) @ value
     return result if result.dtype == kind else result.to(kind)
+
+
+def _weights(scores: Tensor, masked: bool) -> Tensor:
+    """Nothing of queries from which all is hidden, as in torch's own kernels."""
+    if not masked:
+        return scores.softmax(-1)
+    blind = (scores == -math.inf).all(-1, keepdim=True)
+    if not bool(blind.any()):
+        return scores.softmax(-1)
+    return scores.masked_fill(blind, 0).softmax(-1).masked_fill(blind, 0)
 
 
 _NAMES = (

@@ -48,8 +48,10 @@ def _moves(call: Call, _: Surroundings) -> Route:
     return Route()
 
 
-def _puts(call: Call, _: Surroundings) -> Route:
+def _puts(call: Call, _: Surroundings) -> Route | None:
     """Other values in some places."""
+    if call.name == "index_put" and call.get(3, "accumulate", False):  # added to what is there
+        return None
     return Route(nonnegative=None if len(call.operands) > 1 and not call.constants else False)
 
 
