@@ -37,7 +37,7 @@ try:
 except ImportError as missing:
     raise SystemExit(f"not run: {missing}; pip install '.[bench]'") from None
 
-LOW, HIGH = -2.5, 2.7
+LOW, HIGH = -6.0, 6.0
 TARGET = 7
 CLASSES = 10
 COMPOSITES: dict[str, tuple[dict[str, object], Callable[..., object]]] = {

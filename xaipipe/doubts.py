@@ -6,6 +6,8 @@ whole slide.
 
 from __future__ import annotations
 
+import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -68,11 +70,12 @@ def doubt(
     text: Callable[[int], str],
     targets: tuple[int | str, ...] | None = None,
 ) -> None:
-    """Doubt the maps of the images with an excess above 0; nothing where there is none.
+    """Doubt the maps of the images with an excess above 0; nothing where there is none. NaN is beyond any bound.
 
     `targets` are the explanation's: where several are explained at once, the others' maps are not doubted.
     """
-    found = Doubt(kind, batch.tiles, tuple(excess), text, targets)
+    known = tuple(sys.float_info.max if math.isnan(one) else one for one in excess)
+    found = Doubt(kind, batch.tiles, known, text, targets)
     if not (images := found.images):
         return
     heard = _LISTENING.get()

@@ -90,7 +90,8 @@ class BiasGradient(Gradient):
     ) -> Sequence[Tensor | None]:
         bias = self.bias(op, operands, output)
         if bias is not None:
-            self._keep(arriving * bias.detach(), books.images)
+            moved = torch.where(arriving == 0, 0, arriving * bias.detach())  # a mask's infinity is moved nowhere
+            self._keep(moved, books.images)
         return super().propagate(op, operands, output, arriving, books)
 
     def bias(self, op: Operation, operands: Sequence[Tensor], output: Tensor | None) -> Tensor | None:
@@ -145,6 +146,7 @@ def _times_operands(op: Operation, operands: Sequence[Tensor]) -> Tensor:
         output = op.run(*leaves)
         v = torch.zeros_like(output, requires_grad=True)
         pulled = torch.autograd.grad(output, leaves, v, create_graph=True)
-        total = sum((part * leaf.detach()).sum() for part, leaf in zip(pulled, leaves, strict=True))
+        finite = [leaf.detach().masked_fill(leaf.isinf(), 0) for leaf in leaves]  # what hides a token has no slope
+        total = sum((part * x).sum() for part, x in zip(pulled, finite, strict=True))
         (found,) = torch.autograd.grad(total, v, allow_unused=True)
     return torch.zeros_like(output) if found is None else found.detach()

@@ -15,7 +15,7 @@ from xaipipe.models.forward import Forward
 from xaipipe.propagation.calls import Call, slots_of
 from xaipipe.propagation.names import spelling
 from xaipipe.propagation.weights import Weights
-from xaipipe_cam.followers import Followed, Watching, call_of, can_follow, norm_of, same
+from xaipipe_cam.followers import Followed, Watching, call_of, can_follow, memory_of, norm_of, same, written
 from xaipipe_cam.fused import FusedConvolution, can_fuse, settings_of
 
 _KNOWN = frozenset({"conv2d", "batch_norm", "add", "relu"})
@@ -65,7 +65,7 @@ class FoldedModel:
         """The model's answer, but for rounding."""
         with _Folding(self._known) as folding:
             answer = call(pixels)
-        if folding.waiting:
+        if folding.waiting or folding.is_kept_by_others:
             raise DeviatesError
         return answer
 
@@ -97,17 +97,27 @@ class _Folding(TorchFunctionMode):
         """By the tensor's id."""
         self._handed_on: WeakValueDictionary[int, Tensor] = WeakValueDictionary()
         """Tensors by id that have other values than the model thinks, which nobody may read any more."""
+        self._folded_in = {memory_of(tensor) for one in known.values() for tensor in one.seen.tensors}
+        """The memory of weights and norms, which have to stay as they were."""
+
+    @property
+    def is_kept_by_others(self) -> bool:
+        """Whether somebody, a hook say, still holds a tensor that has other values than the model thinks."""
+        return len(self._handed_on) > 0
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         how = spelling(func)
-        if how.name not in _KNOWN:
-            if not how.is_about:
-                self._require_others(args, kwargs)
+        if how.is_about:
             return func(*args, **kwargs)
         call = call_of(func, args, kwargs)
+        if written(call) in self._folded_in:
+            raise DeviatesError
+        if how.name not in _KNOWN:
+            self._require_others(args, kwargs)
+            return func(*args, **kwargs)
         followed = self._waiting_for(call)
         self._require_others(args, kwargs, followed)
         if followed is not None:

@@ -36,6 +36,12 @@ class Followed:
     rectifies: bool = False
 
     @property
+    def tensors(self) -> list[Tensor]:
+        """Of the model, that it is made of."""
+        of_norm = () if self.norm is None else self.norm[:4]
+        return [one for one in (self.weight, self.bias, *of_norm) if one is not None]
+
+    @property
     def steps(self) -> tuple[str, ...]:
         """The followers' names."""
         taken = {"batch_norm": self.norm is not None, "add": self.adds, "relu": self.rectifies}
@@ -71,12 +77,16 @@ class Watching(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._convolutions: list[tuple[Followed, _Output]] = []
+        self._written: set[int] = set()
+        """Memory that the pass wrote into."""
         self._by_id: dict[int, _Output] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         call = call_of(func, args, kwargs or {})
+        if (memory := written(call)) is not None:
+            self._written.add(memory)
         before = None if spelling(func).is_about else self._read(call)
         result = func(*args, **call.kwargs)
         if call.name == "conv2d":
@@ -116,7 +126,7 @@ class Watching(TorchFunctionMode):
             one = _with_followers(seen, output)
             first = found.get(id(one.weight))
             found[id(one.weight)] = one if first is None else first.also(one)
-        return [one for one in found.values() if one.steps]
+        return [one for one in found.values() if one.steps and self._written.isdisjoint(map(memory_of, one.tensors))]
 
 
 def _with_followers(seen: Followed, output: _Output) -> Followed:
@@ -134,6 +144,18 @@ def _with_followers(seen: Followed, output: _Output) -> Followed:
 
 def call_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     return Call(func, spelling(func).name, args, kwargs, (), (), ())
+
+
+def memory_of(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def written(call: Call) -> int | None:
+    """The memory that a call writes into."""
+    how = spelling(call.function)
+    if not call.args or not isinstance(call.args[0], Tensor) or not how.writes(call.args, call.kwargs):
+        return None
+    return memory_of(call.args[0])
 
 
 def can_follow(call: Call) -> tuple[Tensor, ...]:

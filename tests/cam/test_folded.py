@@ -105,6 +105,28 @@ def test_what_is_folded_is_not_normalised_again(monkeypatch: pytest.MonkeyPatch)
     quick.ask(images(2).double(), [Question(1)])
 
 
+def test_what_somebody_keeps_has_the_values_that_it_should() -> None:
+    """What a question asks of a layer, by a hook, is answered as by a plain pass."""
+    net, x, kept = made(in_turn), images(3).double(), {}
+    layer = next(part for part in net.modules() if isinstance(part, nn.Conv2d))
+    layer.register_forward_hook(lambda module, given, output: kept.update(output=output))
+    quick = QuickForward(Model.of(net), x[:1])
+    (answer,) = quick.ask(x, [Question(lambda outputs: kept["output"][:, 1].mean(dim=(1, 2)))])
+    torch.testing.assert_close(answer.scores, layer(x)[:, 1].mean(dim=(1, 2)).detach())
+
+
+@pytest.mark.parametrize("name", ["running_mean", "weight"])
+def test_a_norm_that_the_model_adapts_is_left_alone(name: str) -> None:
+    def adapted(net: Norms, x: Tensor) -> Tensor:
+        getattr(net.norm, name).data.copy_(x.mean() + torch.arange(len(net.norm.weight)))
+        return in_turn(net, x)
+
+    net, x = made(adapted), images(3).double()
+    quick = QuickForward(Model.of(net), x[:1])
+    (answer,) = quick.ask(x[1:2], [Question(2)])
+    torch.testing.assert_close(answer.scores, net(x[1:2])[:, 2].detach())
+
+
 def test_norms_under_autocast_are_left_alone() -> None:
     def lower(net: Norms, x: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):

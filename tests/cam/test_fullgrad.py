@@ -47,6 +47,8 @@ AFTER: dict[str, Callable[[Spelt, Tensor], Tensor]] = {
     "smooth": lambda net, z: F.gelu(z) + F.silu(z) + F.softplus(z) + F.relu6(z),
     "group norm": lambda net, z: F.group_norm(z, 1, net.norm.weight, net.norm.bias).relu(),
     "joined": lambda net, z: torch.cat([z[:, :3], torch.ones_like(z[:, 3:])], dim=1).exp(),
+    "hidden": lambda net, z: z.masked_fill(torch.arange(z.shape[3]) < 2, -torch.inf).softmax(3),
+    "hidden from a maximum": lambda net, z: F.max_pool2d(z.masked_fill(torch.arange(z.shape[3]) < 1, -torch.inf), 2),
     "pooled": lambda net, z: F.max_pool2d(F.avg_pool2d(z, 2), 2, stride=1).relu(),
 }
 

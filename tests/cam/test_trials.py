@@ -118,7 +118,14 @@ def by_the_size_of_the_batch(before: Tensor, maps: Tensor) -> Tensor:
     return torch.cat([before.mean(dim=(2, 3)).expand(len(maps), -1), maps.mean(dim=(2, 3))], dim=1) * len(before)
 
 
-@pytest.mark.parametrize("join", [pooled, by_the_size_of_the_batch])
+def mixed_by_image(before: Tensor, maps: Tensor) -> Tensor:
+    """As a model does that gets several frames for each image."""
+    frames = maps.view(len(before), -1, *maps.shape[1:])
+    mixed = (frames + frames.mean(dim=1, keepdim=True)).flatten(0, 1).mean(dim=(2, 3))
+    return torch.cat([before.mean(dim=(2, 3)).expand(len(mixed), -1), mixed], dim=1)
+
+
+@pytest.mark.parametrize("join", [pooled, mixed_by_image, by_the_size_of_the_batch])
 def test_where_one_image_cannot_stand_for_many_each_is_run(join: Callable[[Tensor, Tensor], Tensor]) -> None:
     torch.manual_seed(0)
     net, x = drawn(Joined(join)), images(1, (20, 14)).double()
@@ -131,7 +138,7 @@ def test_where_one_image_cannot_stand_for_many_each_is_run(join: Callable[[Tenso
         without[0, k] = 0
         both = [net.head(join(before, m.relu()))[0, TARGET].detach() for m in (maps, without)]
         expected += (both[0] - both[1]) * maps[:, k : k + 1]
-    if join is pooled:  # the other one's scores depend on how many images there are
+    if join is not by_the_size_of_the_batch:  # whose scores depend on how many images there are
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
     assert torch.isfinite(got).all()
 
