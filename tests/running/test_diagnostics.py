@@ -127,6 +127,8 @@ def batch(*places: tuple[int, int]) -> Batch:
 
 
 def test_a_doubt_is_a_warning_unless_somebody_listens() -> None:
+    """What is not known to be within its bound is beyond it."""
+
     def say() -> None:
         doubt("kind", batch(), [0.1, -1.0, 0.3], lambda image: f"image {image}")
         doubt("kind", batch(), [0.0, -1.0, float("nan")], lambda image: f"image {image}")
@@ -134,11 +136,11 @@ def test_a_doubt_is_a_warning_unless_somebody_listens() -> None:
 
     with pytest.warns(ExplanationWarning) as told:
         say()
-    assert [str(one.message) for one in told] == ["image 2 (and 1 more images)", "by the way"]
+    assert [str(one.message) for one in told] == ["image 2 (and 1 more images)", "image 2", "by the way"]
     with listening() as heard:
         say()
-    (found,) = heard.doubts
-    assert (found.images, heard.remarks) == ([2, 0], ["by the way"])
+    found, unknown = heard.doubts
+    assert (found.images, unknown.images, heard.remarks) == ([2, 0], [2], ["by the way"])
 
 
 def test_doubtful_tiles_count_once_and_lost_ones_not_at_all() -> None:
