@@ -275,6 +275,16 @@ def test_result_says_how_it_was_made_and_what_the_model_says_of_the_whole(slide:
             assert said["findings"]["whole image"]["target"] == "1"
 
 
+def test_what_is_doubtful_of_the_pixels_is_said_once(slide: Path, tmp_path: Path) -> None:
+    method = {"method": "lrp", "composite": "epsilon_gamma_box", "low": [-1.0], "high": [1.0]}
+    with pytest.warns(
+        xaipipe.ExplanationWarning, match=r"not between the bounds[\s\S]*tiles: \d+ are doubtful"
+    ) as told:
+        tiled(made(LOCAL["strided"]), slide, tmp_path / "out.zarr", tables(method))
+    assert len(told) == 1
+    assert zarr.open_group(tmp_path / "out.zarr", mode="r").attrs["xaipipe"]["diagnostics"]["doubts"]
+
+
 def test_a_network_that_sees_further_than_its_size_is_looked_at_on_a_larger_tile(slide: Path, tmp_path: Path) -> None:
     net = made(lambda: Net(nn.Conv2d(3, 8, 41, 2)))
     got = tiled(net, slide, tmp_path / "out.zarr", tables(METHODS["saliency"]))

@@ -131,9 +131,10 @@ class Diagnostics:
         }
 
     def warnings(self) -> Iterator[str]:
-        """One for each kind of doubt."""
+        """One for each kind of doubt. The tiles of an exact run overlap, and nobody counts them all."""
+        of_all = f" of {self.tiles}" if self.tiles else ""
         for one in self.doubts:
-            yield f"{one.text}\n  tiles: {one.tiles} of {self.tiles} are doubtful in this way; this is the worst"
+            yield f"{one.text}\n  tiles: {one.tiles}{of_all} are doubtful in this way; this is the worst"
 
 
 def of_tiles(explanation: Explanation) -> Iterator[Diagnostics]:

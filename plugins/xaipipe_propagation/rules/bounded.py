@@ -49,23 +49,26 @@ class Bounds:
 
 def doubt_pixels_beyond(bounds: Bounds, batch: Batch) -> None:
     """Of pixels that are not between the bounds, z_box takes what speaks for the output to speak against it."""
-    low, high = (end.reshape(-1, end.shape[-1], 1, 1) for end in (bounds.low, bounds.high))
-    pixels = batch.pixels.to(device=low.device, dtype=torch.float64)
-    beyond = torch.maximum(low - pixels, pixels - high) / (high - low).clamp_min(torch.finfo(low.dtype).tiny)
-    worst = beyond.flatten(2).amax(dim=2)
+    flat = batch.pixels.flatten(2)
+    darkest, brightest = (ends.double().cpu() for ends in (flat.amin(dim=2), flat.amax(dim=2)))
+    low, high = (end.double().cpu().reshape(-1, end.shape[-1]).expand_as(darkest) for end in (bounds.low, bounds.high))
+    distance = (high - low).clamp_min(torch.finfo(low.dtype).tiny)
+    beyond = torch.maximum(low - darkest, brightest - high) / distance
 
     def text(image: int) -> str:
-        channel = int(worst[image].argmax())
-        own = pixels[image, channel]
-        least, most = (float(end[image % len(end), channel]) for end in (low, high))
+        channel = int(beyond[image].argmax())
+        found, allowed = (
+            f"from {float(least[image, channel]):.4g} to {float(most[image, channel]):.4g}"
+            for least, most in ((darkest, brightest), (low, high))
+        )
         return (
             f"z_box: pixels of {named(batch, image)} are not between the bounds\n"
-            f"  got: values from {float(own.amin()):.4g} to {float(own.amax()):.4g} in channel {channel}\n"
-            f"  expected: from {least:.4g} to {most:.4g}\n"
+            f"  got: values {found} in channel {channel}\n"
+            f"  expected: {allowed}\n"
             f"  next: say with low and high between what the model's pixels lie"
         )
 
-    doubt("z_box: pixels beyond the bounds", batch, (worst.amax(dim=1) - _BEYOND).tolist(), text)
+    doubt("z_box: pixels beyond the bounds", batch, (beyond.amax(dim=1) - _BEYOND).tolist(), text)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from xaipipe.doubts import Doubt, listening
 from xaipipe.models.whole import pool_sums
 from xaipipe.running.checks import named_failures
 from xaipipe.running.commits import Commits, to_explain
 from xaipipe.running.device import on_device
+from xaipipe.running.diagnostics import Diagnostics, of_doubts
 from xaipipe.running.exact.canvas import Canvas, Pixels, canvas_for
 from xaipipe.running.exact.images import Pooled, images_of
 from xaipipe.running.exact.kept import Common, OneEach, Sums, key_of
@@ -137,17 +139,21 @@ class _Passes:
         for region, run in wanted:
             runs.setdefault(region, []).append(run)
         canvases: dict[Run, Canvas] = {}
+        doubts: list[Doubt] = []
         with ThreadPoolExecutor(1, "write") as writer:
             commits = {run: Commits(run, writer) for run in self._runs}
             for region, shares, batch, is_last in read_shares(self._run, self._network, list(runs), self._mapping):
                 canvases = canvases or {run: canvas_for(run, region) for run in runs[region]}
                 if batch is not None:
                     own = tuple(fitted[run] for run in canvases if run in fitted)
-                    self._paint(canvases, shares, pooled.shared(shares, batch, own))
+                    with listening() as heard:
+                        self._paint(canvases, shares, pooled.shared(shares, batch, own))
+                    doubts += heard.doubts
+                    self._run.note(heard.remarks)
                 if is_last:
                     for run, canvas in canvases.items():
-                        _commit(run, commits[run], region, canvas.finished())
-                    canvases = {}
+                        _commit(run, commits[run], region, canvas.finished(), of_doubts(doubts, ()) if doubts else None)
+                    canvases, doubts = {}, []
             for waiting in commits.values():
                 waiting.finish()
 
@@ -160,7 +166,7 @@ class _Passes:
             done += len(some)
 
 
-def _commit(run: Run, commits: Commits, region: Region, values: Pixels) -> None:
+def _commit(run: Run, commits: Commits, region: Region, values: Pixels, said: Diagnostics | None) -> None:
     status = np.full((1, *values.shape[1:]), EXPLAINED, np.uint8)
     run.config.store.remember(key_of("mapped", region), float(values.sum(dtype=np.float64)))
-    commits.submit(region, {run.plan.layout.arrays[0].name: values, STATUS: status})
+    commits.submit(region, {run.plan.layout.arrays[0].name: values, STATUS: status}, said=said)
