@@ -75,9 +75,9 @@ class Replaced:
 
 
 def _rounding(kind: torch.dtype) -> float:
-    """Of scores, as a share of their size: of a half precision less of the error can be hidden in a sum."""
+    """Of scores, as a share of their size: many roundings; few of a half precision, of which many would be all."""
     eps = torch.finfo(kind).eps
-    return 4 * eps if eps > 1e-4 else 64 * eps
+    return (4 if eps > torch.finfo(torch.float32).eps else 64) * eps
 
 
 def _scores(answers: Sequence[Any]) -> Tensor:

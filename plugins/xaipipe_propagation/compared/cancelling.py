@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -37,13 +38,13 @@ class RevealCancel(Rescale):
 class Splitting(DifferenceRule):
     """A linear operator whose positive and negative contributions are told apart."""
 
+    @abstractmethod
     def positive(self, met: Met) -> Tensor:
         """The sum of all positive contributions to each output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def split(self, met: Met, apart: Tensor) -> Sequence[Tensor]:
         """What `apart` adds to each operand's multiplier."""
-        raise NotImplementedError
 
     def multipliers(self, met: Met, arriving: Tensor) -> Sequence[Tensor]:
         apart, met.apart = met.apart, None
